@@ -1,0 +1,17 @@
+"""Two fake CPU devices in every test run, and rank promotion as an error."""
+
+import os
+import pathlib
+import sys
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+for _path in (str(_ROOT), str(_ROOT / "tests")):
+  if _path not in sys.path:
+    sys.path.insert(0, _path)
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+  os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+  ).strip()
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")

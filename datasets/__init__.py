@@ -1,0 +1,1 @@
+"""Data set builders, one folder each: TFDS builders that write ArrayRecord without TensorFlow."""

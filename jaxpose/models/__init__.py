@@ -1,0 +1,1 @@
+"""Networks (Flax Linen): residual networks, spatial transformer, decoder, scene, heads."""

@@ -8,15 +8,13 @@ from jaxtyping import Array, Float
 
 
 def location_prior(
-  mean_box: Float[Array, "*batch 4"], *, target: tuple[float, float]
-) -> Float[Array, "*batch"]:
+  mean_box: Float[Array, " 4"], *, target: tuple[float, float]
+) -> Float[Array, ""]:
   """(ū_x − x)² + (ū_y − y)² for the target (x, y); the frame's centre is (0, 0)."""
-  return jnp.square(mean_box[..., 2:] - jnp.asarray(target)).sum(-1)
+  return jnp.square(mean_box[2:] - jnp.asarray(target)).sum()
 
 
-def scale_prior(
-  mean_box: Float[Array, "*batch 4"], *, target: float, aspect: float
-) -> Float[Array, "*batch"]:
+def scale_prior(mean_box: Float[Array, " 4"], *, target: float, aspect: float) -> Float[Array, ""]:
   """(s̄_x − σ·min(1, 1/a))² + (s̄_y − σ·min(1, a))², a = `aspect`.
 
   The target is a square box in pixels, with σ of the frame's shorter side.
@@ -26,4 +24,4 @@ def scale_prior(
     aspect: a = width / height of the frame.
   """
   goal = target * jnp.asarray([min(1.0, 1 / aspect), min(1.0, aspect)])
-  return jnp.square(mean_box[..., :2] - goal).sum(-1)
+  return jnp.square(mean_box[:2] - goal).sum()

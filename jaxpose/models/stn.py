@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
+from jaxpose import geometry
+
 Form = Literal["matrix", "gather", "plane"]
 Outside = Literal["border", "zeros"]
 
@@ -137,9 +139,7 @@ def paste(
     outside: what stands outside of the box.
     form: see `crop`.
   """
-  scale, shift = box[:, :2], box[:, 2:]
-  inverse = jnp.concatenate([1 / scale, -shift / scale], axis=1)
-  return _resample(crops, inverse, size, outside, form)
+  return _resample(crops, geometry.invert_box(box), size, outside, form)
 
 
 def bump_window(height: int, width: int) -> Float[Array, "h w 1"]:

@@ -1,0 +1,1 @@
+"""State, step, optimisers, checkpoints, loop, writers: training of any method."""

@@ -79,7 +79,7 @@ class Scene(nn.Module):
   detector: stn.Detector | None
   crop_size: int
   detector_shrink: int = 4
-  stn_form: stn.Form = "matrix"
+  stn_form: stn.Form = "auto"
 
   def detect(self, images: Float[Array, "N H W 3"], train: bool) -> Float[Array, "N 4"]:
     """Box (s_x, s_y, u_x, u_y) of the person; without a detector the whole frame (1, 1, 0, 0)."""
@@ -199,9 +199,9 @@ def build_scene(
   crop_size: int,
   detector_shrink: int,
   decoder: dict[str, Any],
-  stn_form: stn.Form,
   axis_name: str | None,
   dtype: Any,
+  stn_form: stn.Form = "auto",
 ) -> Scene:
   """A scene from plain values, as configs hold them.
 
@@ -212,6 +212,7 @@ def build_scene(
     decoder: attributes of `Decoder` to set.
     axis_name: the mapped axis of batch norm's statistics.
     dtype: of convolutions and dense layers.
+    stn_form: see `stn.crop`.
 
   Raises:
     ValueError: a backbone of no known name.

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxpose import geometry
 
-Form = Literal["matrix", "gather", "plane"]
+Form = Literal["auto", "matrix", "gather", "plane"]
 Outside = Literal["border", "zeros"]
 
 _MODE = {"border": "nearest", "zeros": "constant"}
@@ -45,30 +45,38 @@ def sampling_matrix(
 
 
 def _resample_matrix(image, rows, columns, outside):
-  """[H, W, C] -> [h, w, C] as R · image · Cᵀ."""
-  height, width, _ = image.shape
-  vertical = sampling_matrix(rows, height, outside)
-  horizontal = sampling_matrix(columns, width, outside)
-  exact = jax.lax.Precision.HIGHEST
-  if rows.shape[0] * width <= height * columns.shape[0]:
-    image = jnp.einsum("hH,HWC->hWC", vertical, image, precision=exact)
-    return jnp.einsum("wW,hWC->hwC", horizontal, image, precision=exact)
-  image = jnp.einsum("wW,HWC->HwC", horizontal, image, precision=exact)
-  return jnp.einsum("hH,HwC->hwC", vertical, image, precision=exact)
+  """[H, W, C] -> [h, w, C] as products of `sampling_matrix` with all columns, then all rows."""
+
+  def along_first(x, coordinates):
+    matrix = sampling_matrix(coordinates, x.shape[0], outside)
+    flat = x.reshape(x.shape[0], -1)
+    product = jnp.matmul(matrix, flat, precision=jax.lax.Precision.HIGHEST)
+    return product.reshape(coordinates.shape[0], *x.shape[1:])
+
+  return _separably(along_first, image, rows, columns)
 
 
 def _resample_gather(image, rows, columns, outside):
-  """[H, W, C] -> [h, w, C] by 1-D gathers, of whole rows and then of whole columns."""
+  """[H, W, C] -> [h, w, C] by 1-D `map_coordinates`, of whole rows and of whole columns."""
 
   def along_first(x, coordinates):
-    flat = x.reshape(x.shape[0], -1)
     sample = jax.vmap(
-      lambda v: map_coordinates(v, [coordinates], 1, _MODE[outside]), in_axes=1, out_axes=1
+      lambda line: map_coordinates(line, [coordinates], 1, _MODE[outside]), in_axes=1, out_axes=1
     )
-    return sample(flat).reshape(coordinates.shape[0], *x.shape[1:])
+    return sample(x.reshape(x.shape[0], -1)).reshape(coordinates.shape[0], *x.shape[1:])
 
-  image = along_first(image, rows)
-  return along_first(image.swapaxes(0, 1), columns).swapaxes(0, 1)
+  return _separably(along_first, image, rows, columns)
+
+
+def _separably(along_first, image, rows, columns):
+  """Resamples rows and columns, the axis first that leaves less for the other."""
+
+  def along_second(x):
+    return along_first(x.swapaxes(0, 1), columns).swapaxes(0, 1)
+
+  if rows.shape[0] * image.shape[1] <= image.shape[0] * columns.shape[0]:
+    return along_second(along_first(image, rows))
+  return along_first(along_second(image), rows)
 
 
 def _resample_plane(image, rows, columns, outside):
@@ -86,7 +94,7 @@ _RESAMPLE = {"matrix": _resample_matrix, "gather": _resample_gather, "plane": _r
 def _resample(images, scale_shift, size, outside, form):
   """Samples each of `images` [N, H, W, C] on its own map [N, 4] to `size`."""
   if form not in _RESAMPLE:
-    raise ValueError(f"form {form!r} of the STN: choose one of {', '.join(_RESAMPLE)}")
+    raise ValueError(f"form {form!r} of the STN: choose one of auto, {', '.join(_RESAMPLE)}")
   if outside not in _MODE:
     raise ValueError(f"outside {outside!r} of the STN: choose one of {', '.join(_MODE)}")
   height, width = images.shape[1:3]
@@ -105,7 +113,7 @@ def crop(
   size: tuple[int, int],
   *,
   outside: Outside = "border",
-  form: Form = "matrix",
+  form: Form = "auto",
 ) -> Float[Array, "N h w C"]:
   """crop(p) = image(s · p + u), bilinear (P1 §3.1).
 
@@ -117,9 +125,10 @@ def crop(
     box: (s_x, s_y, u_x, u_y).
     size: (h, w) of the crop.
     outside: "border" or "zeros" beyond the frame.
-    form: "matrix" (products with `sampling_matrix`), "gather" (1-D gathers) or "plane" (2-D).
+    form: "gather" (1-D gathers), "matrix" (products with `sampling_matrix`), "plane" (2-D), or
+      "auto", the fastest by measurement: "gather", as no gradient flows to the images.
   """
-  return _resample(images, box, size, outside, form)
+  return _resample(images, box, size, outside, "gather" if form == "auto" else form)
 
 
 def paste(
@@ -128,7 +137,7 @@ def paste(
   size: tuple[int, int],
   *,
   outside: Outside,
-  form: Form = "matrix",
+  form: Form = "auto",
 ) -> Float[Array, "N H W C"]:
   """frame(p) = crop((p − u)/s), bilinear: the inverse map of `crop`.
 
@@ -137,9 +146,10 @@ def paste(
     box: (s_x, s_y, u_x, u_y), the box that the crop was taken with.
     size: (H, W) of the frame.
     outside: what stands outside of the box.
-    form: see `crop`.
+    form: see `crop`; "auto" is "matrix", whose gradient to the crop needs no scattered additions.
   """
-  return _resample(crops, geometry.invert_box(box), size, outside, form)
+  inverse = geometry.invert_box(box)
+  return _resample(crops, inverse, size, outside, "matrix" if form == "auto" else form)
 
 
 def bump_window(height: int, width: int) -> Float[Array, "h w 1"]:

@@ -9,20 +9,57 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 
+@jax.custom_vjp
 def upsample_twice(x: Float[Array, "N H W C"]) -> Float[Array, "N 2H 2W C"]:
   """Bilinear x2: out[2i] = ¼·x[i−1] + ¾·x[i], out[2i+1] = ¾·x[i] + ¼·x[i+1], edges repeated.
 
-  The same numbers as `jax.image.resize(..., "bilinear")`, by shifts instead of a matrix.
+  The same numbers as `jax.image.resize(..., "bilinear")`, by shifts instead of a matrix product,
+  and with the adjoint written out likewise: several times as fast on CPU.
   """
-  for axis in (1, 2):
-    size = x.shape[axis]
-    first = jax.lax.slice_in_dim(x, 0, 1, axis=axis)
-    last = jax.lax.slice_in_dim(x, size - 1, size, axis=axis)
-    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)], axis)
-    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), last], axis)
-    pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-    x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
-  return x
+  return _double(_double(x, 1), 2)
+
+
+def _delayed(first: jax.Array, x: jax.Array, axis: int) -> jax.Array:
+  """(first[0], x[0], ..., x[n−2]) along `axis`."""
+  head = jax.lax.slice_in_dim(first, 0, 1, axis=axis)
+  return jnp.concatenate([head, jax.lax.slice_in_dim(x, 0, x.shape[axis] - 1, axis=axis)], axis)
+
+
+def _advanced(x: jax.Array, last: jax.Array, axis: int) -> jax.Array:
+  """(x[1], ..., x[n−1], last[n−1]) along `axis`."""
+  size = x.shape[axis]
+  tail = jax.lax.slice_in_dim(last, size - 1, size, axis=axis)
+  return jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), tail], axis)
+
+
+def _double(x: jax.Array, axis: int) -> jax.Array:
+  """`upsample_twice` along one axis."""
+  even = 0.75 * x + 0.25 * _delayed(x, x, axis)
+  odd = 0.75 * x + 0.25 * _advanced(x, x, axis)
+  shape = (*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
+  return jnp.stack([even, odd], axis + 1).reshape(shape)
+
+
+def _double_adjoint(y: jax.Array, axis: int) -> jax.Array:
+  """x[i] = ¾·(e[i] + o[i]) + ¼·(e[i+1] + o[i−1]), e and o the even and odd entries of y.
+
+  Beyond the ends stand the neighbours that `_double` gave the repeated edge to: o[n−1] and e[0].
+  """
+  y = y.reshape(*y.shape[:axis], y.shape[axis] // 2, 2, *y.shape[axis + 1 :])
+  even = jax.lax.index_in_dim(y, 0, axis + 1, keepdims=False)
+  odd = jax.lax.index_in_dim(y, 1, axis + 1, keepdims=False)
+  return 0.75 * (even + odd) + 0.25 * (_advanced(even, odd, axis) + _delayed(even, odd, axis))
+
+
+def _upsample_forward(x: jax.Array) -> tuple[jax.Array, None]:
+  return upsample_twice(x), None
+
+
+def _upsample_backward(_: None, gradient: jax.Array) -> tuple[jax.Array]:
+  return (_double_adjoint(_double_adjoint(gradient, 2), 1),)
+
+
+upsample_twice.defvjp(_upsample_forward, _upsample_backward)
 
 
 def dropout_by_example(

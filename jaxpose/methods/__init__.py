@@ -1,0 +1,1 @@
+"""Methods: how a batch goes through models to named loss terms."""

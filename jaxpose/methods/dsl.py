@@ -1,0 +1,273 @@
+"""DSL: detect, split into time-variant and time-invariant, decode over the background (P1, P2)."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxpose import parallel
+from jaxpose.losses import contrastive, priors, reconstruction, tracking
+from jaxpose.method import Method, Objective, Terms, Variables
+from jaxpose.methods.colour_jitter import colour_jitter
+from jaxpose.methods.swap import sample_appearance_sources, take_sources
+from jaxpose.models.perceptual import PerceptualFeatures
+from jaxpose.models.scene import Scene
+from jaxpose.shapes import FRAMES_PER_SAMPLE
+
+# Draws of one example, each with a key of its own.
+_JITTER, _SWAP, _DROPOUT = range(3)
+
+
+@dataclasses.dataclass(frozen=True)
+class DslOptions:
+  """What P1 and P2 leave to choose; the values are in configs/common.py.
+
+  Attributes:
+    pixel_loss: "l2" (P2 eq. 2) or "l1" (P1 eq. 2).
+    label_statistics: normalise prediction and label by the label's mean and deviation (NSD), with
+      deviations bounded from below by this; None: off.
+    d_max: temporal distance at which similarity should be 0 (P1 eq. 5), in the unit of positions.
+    swap: whose time-invariant vector a frame is decoded with, see `methods.swap`.
+    swap_probability: of each exchange, for swap "pairs".
+    jitter: colour jitter of the time-variant input, the keyword arguments of `colour_jitter`;
+      None: off.
+    prior_scale: what the batch's mean box scale is drawn to, as a share of the frame.
+    prior_location: what the batch's mean box centre is drawn to, in half frames.
+    order_threshold: τ of eq. 10, in half frames.
+    perceptual: whether the perceptual term is computed (it needs a network and its weights).
+  """
+
+  pixel_loss: str
+  label_statistics: float | None
+  d_max: float
+  swap: str
+  swap_probability: float
+  jitter: dict[str, float] | None
+  prior_scale: float
+  prior_location: tuple[float, float]
+  order_threshold: float
+  perceptual: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneMethod(Method):
+  """A method that reconstructs frames, and so can be looked at.
+
+  Attributes:
+    render: (variables, frames) -> pictures of every step from frame to reconstruction.
+    decode: (variables, time_variant, time_invariant) -> (crop [N c c 3], mask [N c c 1]).
+  """
+
+  render: Callable[[Variables, dict[str, Array]], dict[str, Array]]
+  decode: Callable[[Variables, Array, Array], tuple[Array, Array]]
+
+
+def build_dsl(
+  scene: Scene, options: DslOptions, perceptual_variables: Variables | None = None
+) -> SceneMethod:
+  """The method of P1 and P2 on the given networks.
+
+  Terms: `pixel` and `perceptual` (P2 eq. 2), `dsl` (P1 eq. 6), `constant_acceleration`, `order`
+  and `scale_change` (P1 eq. 9-11) on equidistant quadruples of falling people, and the priors
+  `box_scale` and `box_location` (P1 §S.2) on means over the whole batch.
+
+  Args:
+    perceptual_variables: frozen variables of `PerceptualFeatures`, where `options.perceptual`.
+
+  Raises:
+    ValueError: the perceptual term is asked for without its variables.
+  """
+  if options.perceptual and perceptual_variables is None:
+    raise ValueError("the perceptual term needs the variables of a perceptual network")
+
+  def init(rng: PRNGKeyArray, batch: dict[str, Any]) -> Variables:
+    sample = batch["temporal"]
+    frames, background = _frames(sample), _backgrounds(sample)
+    keys = jax.random.split(rng, frames.shape[0])
+    start = nn.init(lambda net, f, b, k: _reconstruct(net, f, b, None, _same, k, True), scene)
+    variables = jax.jit(start)(rng, frames, background, keys)
+    if options.perceptual:
+      variables = {**variables, "frozen": {"perceptual": perceptual_variables}}
+    return variables
+
+  def terms(
+    variables: Variables, batch: dict[str, Any], rng: PRNGKeyArray, train: bool
+  ) -> tuple[Terms, Variables, dict[str, Any]]:
+    sample = batch["temporal"]
+    frames, background = _frames(sample), _backgrounds(sample)
+    keys = parallel.fold_in_examples(rng, sample["example"])
+    sources = sample_appearance_sources(
+      _draw_keys(keys, _SWAP), swap=options.swap, probability=options.swap_probability
+    )
+
+    def jitter(crops):
+      return colour_jitter(_frame_keys(keys, _JITTER), crops, **options.jitter)
+
+    networks = {k: v for k, v in variables.items() if k != "frozen"}
+    out, updated = nn.apply(_reconstruct, scene, mutable=["batch_stats"] if train else [])(
+      networks,
+      frames,
+      background,
+      jitter if options.jitter is not None and train else None,
+      lambda vectors: _flat(take_sources(_samples(vectors), sources)),
+      _frame_keys(keys, _DROPOUT) if train else None,
+      train,
+    )
+    found = _terms(options, sample, frames, out)
+    if options.perceptual:
+      network = variables["frozen"]["perceptual"]
+      found["perceptual"] = _perceptual_term(network, frames, out["reconstruction"])
+    return found, {**variables, **updated}, {"summaries": _summaries(out)}
+
+  def embed(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
+    out = render(variables, batch)
+    kept = ("time_variant", "time_invariant", "box", "mask_max", "gain")
+    return {name: out[name] for name in kept}
+
+  def render(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
+    frames = _to_float(batch["image"])
+    background = _to_float(batch["background"])
+    networks = {k: v for k, v in variables.items() if k != "frozen"}
+    out = nn.apply(_reconstruct, scene)(networks, frames, background, None, _same, None, False)
+    before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
+    after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
+    return {**out, "gain": before - after}
+
+  def decode(variables: Variables, time_variant: Array, time_invariant: Array):
+    networks = {k: v for k, v in variables.items() if k != "frozen"}
+    return nn.apply(lambda s, tv, ti: s.decode(tv, ti, None, False), scene)(
+      networks, time_variant, time_invariant
+    )
+
+  names = ["pixel", "dsl", "constant_acceleration", "order", "scale_change", "box_scale"]
+  names += ["box_location"] + (["perceptual"] if options.perceptual else [])
+  groups = ("encoder", "decoder") if scene.detector is None else ("detector", "encoder", "decoder")
+  objectives = {"dsl": Objective(terms=tuple(names), parameters=groups)}
+  return SceneMethod(init, terms, embed, objectives, render, decode)
+
+
+def _same(vectors: Array) -> Array:
+  return vectors
+
+
+# --- one pass through the networks ---------------------------------------------------------------
+
+
+def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, train):
+  """Detect, crop, encode, decode and paste, P1 eq. 1.
+
+  Args:
+    jitter: crops -> the crops that the time-variant vectors are read from; None: the same ones,
+      so that one pass of the encoder gives both vectors.
+    exchange: time-invariant vectors -> those that the frames are decoded with.
+  """
+  box = scene.detect(frames, train)
+  crops = scene.crop(frames, box)
+  if jitter is None:
+    time_variant, time_invariant = scene.encode(crops, train)
+  else:
+    both = jnp.concatenate([jitter(crops), crops])
+    variant, invariant = scene.encode(both, train)
+    time_variant, time_invariant = variant[: len(crops)], invariant[len(crops) :]
+  decoded, mask = scene.decode(time_variant, exchange(time_invariant), dropout_keys, train)
+  composed = scene.compose(decoded, mask, box, background)
+  composed["mask_max"] = composed.pop("mask_raw_max")
+  return {
+    "box": box,
+    "crop": crops,
+    "time_variant": time_variant,
+    "time_invariant": time_invariant,
+    "decoded": decoded,
+    **composed,
+  }
+
+
+def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: dict) -> Terms:
+  falling = sample["gravity"].astype(jnp.float32)
+  ones = jnp.ones_like(falling)
+  pixel = {"l1": reconstruction.l1, "l2": reconstruction.l2}[options.pixel_loss]
+  label, predicted = frames, out["reconstruction"]
+  if options.label_statistics is not None:
+    predicted, label = reconstruction.normalise_by_label_statistics(
+      predicted, label, minimum_std=options.label_statistics
+    )
+  box = _samples(out["box"])
+  mean_box = parallel.pmean(jnp.mean(out["box"], axis=0))
+  aspect = frames.shape[2] / frames.shape[1]
+  scale = priors.scale_prior(mean_box, target=options.prior_scale, aspect=aspect)
+  location = priors.location_prior(mean_box, target=options.prior_location)
+  return {
+    "pixel": (_per_sample(pixel(predicted, label)), ones),
+    "dsl": (
+      contrastive.dsl(_samples(out["time_variant"]), sample["position"], d_max=options.d_max),
+      1.0 - falling,
+    ),
+    "constant_acceleration": (tracking.constant_acceleration(box), falling),
+    "order": (tracking.falling_order(box, threshold=options.order_threshold), falling),
+    "scale_change": (tracking.scale_change(box), falling),
+    "box_scale": (scale * ones, ones),
+    "box_location": (location * ones, ones),
+  }
+
+
+def _perceptual_term(variables: Variables, frames: Array, predicted: Array):
+  network = PerceptualFeatures()
+  target = jax.lax.stop_gradient(network.apply(variables, frames))
+  value = _per_sample(reconstruction.perceptual(network.apply(variables, predicted), target))
+  return value, jnp.ones_like(value)
+
+
+def _summaries(out: dict[str, Array]) -> dict[str, Array]:
+  box = out["box"]
+  return {
+    "box_scale_mean": jnp.mean(box[:, :2]),
+    "box_scale_spread": jnp.std(box[:, :2]),
+    "box_shift_spread": jnp.std(box[:, 2:], axis=0).mean(),
+    "mask_max_mean": jnp.mean(out["mask_max"]),
+    "mask_area": jnp.mean(out["mask_frame"]),
+  }
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+def _flat(values: Float[Array, "B T ..."]) -> Float[Array, "N ..."]:
+  return values.reshape((-1, *values.shape[2:]))
+
+
+def _samples(values: Float[Array, "N ..."]) -> Float[Array, "B T ..."]:
+  return values.reshape((-1, FRAMES_PER_SAMPLE, *values.shape[1:]))
+
+
+def _per_sample(values: Float[Array, " N"]) -> Float[Array, " B"]:
+  return jnp.mean(_samples(values), axis=1)
+
+
+def _to_float(images: Array) -> Float[Array, "..."]:
+  """Bytes 0..255 to floats 0..1, on the device: a quarter of the transfer."""
+  return images.astype(jnp.float32) / 255.0
+
+
+def _frames(sample: dict[str, Array]) -> Float[Array, "N H W 3"]:
+  return _to_float(_flat(sample["image"]))
+
+
+def _backgrounds(sample: dict[str, Array]) -> Float[Array, "N H W 3"]:
+  """One background for all frames of a static camera, or one a frame."""
+  background = sample["background"]
+  shape = (background.shape[0], sample["image"].shape[1], *background.shape[2:])
+  return _to_float(_flat(jnp.broadcast_to(background, shape)))
+
+
+def _draw_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
+  return jax.vmap(lambda key: jax.random.fold_in(key, purpose))(keys)
+
+
+def _frame_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
+  """A key for each frame of each sample, [B] -> [N]."""
+  split = jax.vmap(lambda key: jax.random.split(key, FRAMES_PER_SAMPLE))
+  return split(_draw_keys(keys, purpose)).reshape(-1)

@@ -1,0 +1,206 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpose.methods.dsl import DslOptions, build_dsl
+from jaxpose.models.scene import build_scene
+
+JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "probability": 0.8}
+OPTIONS = DslOptions(
+  pixel_loss="l2",
+  label_statistics=None,
+  d_max=10.0,
+  swap="another",
+  swap_probability=0.5,
+  jitter=None,
+  prior_scale=0.5,
+  prior_location=(0.1, -0.2),
+  order_threshold=0.01,
+  perceptual=False,
+)
+
+
+def _scene(dropout=0.0):
+  return build_scene(
+    detector_backbone="resnet_small",
+    encoder_backbone="resnet_small",
+    backbone_options={"stage_sizes": (1, 1), "widths": (4, 8)},
+    time_variant_size=6,
+    time_invariant_size=3,
+    crop_size=16,
+    detector_shrink=2,
+    decoder={
+      "base": 8,
+      "base_channels": 4,
+      "stage_channels": (4,),
+      "convolutions": 1,
+      "dropout": dropout,
+    },
+    stn_form="matrix",
+    axis_name=None,
+    dtype=jnp.float32,
+  )
+
+
+def _batch(gravity=(False, True), seed=0):
+  rng = np.random.default_rng(seed)
+  count = len(gravity)
+  sample = {
+    "image": rng.integers(0, 256, (count, 4, 24, 32, 3)).astype(np.uint8),
+    "background": rng.integers(0, 256, (count, 1, 24, 32, 3)).astype(np.uint8),
+    "position": np.tile(np.float32([0, 1, -6, -12]), (count, 1)),
+    "example": np.arange(7, 7 + count, dtype=np.uint32),
+    "gravity": np.array(gravity),
+  }
+  return {"temporal": sample}
+
+
+def _jitted(method):
+  """The method's functions, compiled: run one by one their operations take minutes."""
+  return dataclasses.replace(
+    method,
+    terms=jax.jit(method.terms, static_argnums=3),
+    embed=jax.jit(method.embed),
+    render=jax.jit(method.render),
+    decode=jax.jit(method.decode),
+  )
+
+
+def _build(scene, options):
+  return _jitted(build_dsl(scene, options))
+
+
+def _random_detector(variables, seed=1):
+  """The detector starts at one box for all; a random last layer tells frames apart."""
+  kernel = variables["params"]["detector"]["box"]["kernel"]
+  noise = 0.05 * np.random.default_rng(seed).normal(size=kernel.shape)
+  variables["params"]["detector"]["box"]["kernel"] = jnp.asarray(noise, jnp.float32)
+  return variables
+
+
+@pytest.fixture(scope="module")
+def made():
+  method = _build(_scene(), OPTIONS)
+  return method, _random_detector(method.init(jax.random.key(0), _batch()))
+
+
+def test_terms_of_falls_and_of_temporal_samples_do_not_mix(made):
+  method, variables = made
+  terms, _, _ = method.terms(variables, _batch(), jax.random.key(1), False)
+  assert set(terms) == set(method.objectives["dsl"].terms)
+  np.testing.assert_array_equal(terms["dsl"][1], [1, 0])
+  for name in ("constant_acceleration", "order", "scale_change"):
+    np.testing.assert_array_equal(terms[name][1], [0, 1])
+  for name in ("pixel", "box_scale", "box_location"):
+    np.testing.assert_array_equal(terms[name][1], [1, 1])
+  for value, weight in terms.values():
+    assert value.shape == weight.shape == (2,)
+
+
+def test_pixel_term_is_the_mean_squared_error_of_what_is_rendered(made):
+  method, variables = made
+  batch = _batch()
+  plain = _build(_scene(), dataclasses.replace(OPTIONS, swap="none"))
+  terms, _, _ = plain.terms(variables, batch, jax.random.key(1), False)
+  sample = batch["temporal"]
+  frames = {
+    "image": sample["image"].reshape(8, 24, 32, 3),
+    "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
+  }
+  shown = method.render(variables, frames)
+  error = (np.asarray(shown["reconstruction"]) - frames["image"] / 255.0) ** 2
+  np.testing.assert_allclose(terms["pixel"][0], error.reshape(2, 4, -1).mean((1, 2)), rtol=1e-4)
+  bare = ((frames["background"] / 255.0 - frames["image"] / 255.0) ** 2).sum((1, 2, 3))
+  np.testing.assert_allclose(shown["gain"], bare - error.sum((1, 2, 3)), rtol=1e-3, atol=1e-2)
+
+
+def test_priors_see_the_mean_box_of_the_whole_batch(made):
+  method, variables = made
+  batch = _batch()
+  sample = batch["temporal"]
+  frames = {
+    "image": sample["image"].reshape(8, 24, 32, 3),
+    "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
+  }
+  mean = np.asarray(method.embed(variables, frames)["box"]).mean(0)
+  terms, _, _ = method.terms(variables, batch, jax.random.key(1), False)
+  # a square of half the shorter side, 24 of 32 x 24 px: 0.5 * 24 / 32 wide, 0.5 high
+  scale = (mean[0] - 0.375) ** 2 + (mean[1] - 0.5) ** 2
+  location = (mean[2] - 0.1) ** 2 + (mean[3] + 0.2) ** 2
+  np.testing.assert_allclose(terms["box_scale"][0], [scale] * 2, rtol=1e-4)
+  np.testing.assert_allclose(terms["box_location"][0], [location] * 2, rtol=1e-4)
+
+
+def test_dsl_term_sees_the_time_variant_vectors_of_a_sample(made):
+  method, variables = made
+  batch = _batch(gravity=(False, False))
+  sample = batch["temporal"]
+  frames = {
+    "image": sample["image"].reshape(8, 24, 32, 3),
+    "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
+  }
+  vectors = np.asarray(method.embed(variables, frames)["time_variant"], np.float64)
+  unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).reshape(2, 4, 6)
+  similarity = np.einsum("bd,btd->bt", unit[:, 0], unit[:, 1:])
+  # distances 1, 6 and 12 of d_max 10: weights 1 - 0.2, 1.2 - 1 and min(2.4 - 1, 1)
+  expected = 0.8 * abs(similarity[:, 0] - 1) + 0.2 * abs(similarity[:, 1]) + abs(similarity[:, 2])
+  terms, _, _ = method.terms(variables, batch, jax.random.key(1), False)
+  np.testing.assert_allclose(terms["dsl"][0], expected, rtol=1e-3)
+
+
+def test_another_frames_appearance_is_decoded(made):
+  method, variables = made
+  batch = _batch()
+  swapped, _, _ = method.terms(variables, batch, jax.random.key(1), False)
+  plain = _build(_scene(), dataclasses.replace(OPTIONS, swap="none"))
+  own, _, _ = plain.terms(variables, batch, jax.random.key(1), False)
+  assert np.abs(swapped["pixel"][0] - own["pixel"][0]).max() > 1e-6
+  np.testing.assert_allclose(swapped["dsl"][0], own["dsl"][0])
+
+
+def test_jitter_changes_training_only_and_batch_statistics_move():
+  method = _build(_scene(), dataclasses.replace(OPTIONS, jitter=JITTER))
+  plain = _build(_scene(), OPTIONS)
+  batch = _batch(gravity=(False, False))
+  variables = _random_detector(method.init(jax.random.key(0), batch))
+  key = jax.random.key(1)
+  train, updated, _ = method.terms(variables, batch, key, True)
+  without, _, _ = plain.terms(variables, batch, key, True)
+  assert np.abs(train["dsl"][0] - without["dsl"][0]).max() > 1e-4
+  still, same, _ = method.terms(variables, batch, key, False)
+  np.testing.assert_allclose(
+    still["dsl"][0], plain.terms(variables, batch, key, False)[0]["dsl"][0]
+  )
+  before = jax.tree.leaves(variables["batch_stats"])
+  assert any(
+    np.abs(a - b).max() > 0 for a, b in zip(before, jax.tree.leaves(updated["batch_stats"]))
+  )
+  for a, b in zip(before, jax.tree.leaves(same["batch_stats"]), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_draws_follow_the_example_and_not_its_place_in_the_batch():
+  method = _build(_scene(dropout=0.5), OPTIONS)
+  batch = _batch(gravity=(False, False))
+  variables = method.init(jax.random.key(0), batch)
+  flipped = {"temporal": {name: value[::-1] for name, value in batch["temporal"].items()}}
+  first, _, _ = method.terms(variables, batch, jax.random.key(1), True)
+  second, _, _ = method.terms(variables, flipped, jax.random.key(1), True)
+  np.testing.assert_allclose(first["pixel"][0], second["pixel"][0][::-1], rtol=1e-5)
+
+
+def test_decode_gives_the_crop_that_render_pastes(made):
+  method, variables = made
+  sample = _batch()["temporal"]
+  frames = {"image": sample["image"][:, 0], "background": sample["background"][:, 0]}
+  shown = method.render(variables, frames)
+  crop, _ = method.decode(variables, shown["time_variant"], shown["time_invariant"])
+  np.testing.assert_allclose(crop, shown["decoded"], rtol=1e-5)
+
+
+def test_perceptual_term_needs_its_network():
+  with pytest.raises(ValueError, match="perceptual"):
+    build_dsl(_scene(), dataclasses.replace(OPTIONS, perceptual=True))

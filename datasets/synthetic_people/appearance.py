@@ -1,0 +1,209 @@
+"""Who the people are and what they wear; from joints to capsules."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from datasets.rendering import HEAD, PLAIN, TORSO, Capsules, Materials, rotate
+from datasets.synthetic_people.bodies import POINT, Pose, Subject
+
+NEVER = 2.0  # a split that no point of a capsule lies beyond
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """A capsule of the body: from one point to another, with offsets in a body frame, in mm.
+
+  Attributes:
+    name: unique; the limbs' begins with their side.
+    start, end: names of POINTS.
+    axes: which frame offsets and the front of the clothes refer to: pelvis, chest or head.
+    radius_mm: half the thickness at start and end of a person of girth 1.
+    start_offset, end_offset: forward, left, up.
+    kind: what is painted on it.
+  """
+
+  name: str
+  start: str
+  end: str
+  axes: str
+  radius_mm: tuple[float, float]
+  start_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+  end_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+  kind: int = PLAIN
+
+
+def _limbs(side: str) -> tuple[Part, ...]:
+  return (
+    Part(f"{side}_upper_arm", f"{side}_shoulder", f"{side}_elbow", "chest", (52, 43)),
+    Part(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", "chest", (42, 32)),
+    Part(f"{side}_hand", f"{side}_wrist", f"{side}_hand", "chest", (36, 40)),
+    Part(f"{side}_thigh", f"{side}_hip", f"{side}_knee", "pelvis", (84, 60)),
+    Part(f"{side}_shin", f"{side}_knee", f"{side}_ankle", "pelvis", (58, 42)),
+    Part(f"{side}_foot", f"{side}_heel", f"{side}_toe", "pelvis", (38, 34)),
+  )
+
+
+def _halves(name: str, start: str, end: str, axes: str, radius: tuple, low: float, high: float):
+  """Two capsules side by side: a trunk is wider than deep."""
+  return tuple(
+    Part(f"{name}_{side}", start, end, axes, radius, (0, s * low, 0), (0, s * high, 0), TORSO)
+    for side, s in (("left", 1.0), ("right", -1.0))
+  )
+
+
+PARTS = (
+  Part("hips", "left_hip", "right_hip", "pelvis", (92, 92), (0, -20, 10), (0, 20, 10)),
+  *_halves("belly", "pelvis", "spine", "pelvis", (92, 90), 55, 50),
+  *_halves("chest", "spine", "neck", "chest", (92, 88), 55, 82),
+  Part("shoulders", "left_shoulder", "right_shoulder", "chest", (56, 56)),
+  Part("neck", "neck", "nose", "chest", (52, 50), (0, 0, -20), (-45, 0, 0)),
+  Part("head", "neck", "head_top", "head", (82, 98), (12, 0, 105), (8, 0, -98), HEAD),
+  Part("nose", "nose", "nose", "head", (26, 16), (14, 0, 8), (62, 0, 0)),
+  Part("hair", "head_top", "neck", "head", (70, 48), (-62, 0, -90), (-92, 0, 40)),
+  *_limbs("left"),
+  *_limbs("right"),
+)
+
+_SKIN = ((0.95, 0.80, 0.69), (0.87, 0.67, 0.53), (0.76, 0.56, 0.42), (0.60, 0.42, 0.30))
+_HAIR = ((0.10, 0.08, 0.07), (0.24, 0.15, 0.09), (0.38, 0.22, 0.10), (0.16, 0.16, 0.19))
+
+
+def _colour(rng: np.random.Generator, saturation: tuple, value: tuple) -> np.ndarray:
+  """A colour of any hue, with saturation and value within ranges: RGB 0..1."""
+  hue = rng.uniform(0, 6)
+  s, v = rng.uniform(*saturation), rng.uniform(*value)
+  wave = np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1
+  return v * (1 - s + s * np.clip(wave, 0, 1))
+
+
+def sample_subject(rng: np.random.Generator, name: str) -> Subject:
+  """A person of 1.55 to 1.92 m with proportions, build, clothes, skin and hair of their own."""
+  height = rng.uniform(1550, 1920)
+  legs, arms, wide = rng.uniform(0.96, 1.04), rng.uniform(0.96, 1.04), rng.uniform(0.93, 1.07)
+  length = {
+    "thigh": 0.245 * height * legs,
+    "shin": 0.246 * height * legs,
+    "sole": 0.024 * height,
+    "foot": 0.098 * height,
+    "abdomen": 0.150 * height,
+    "thorax": 0.155 * height,
+    "head": 0.155 * height,
+    "nose_height": 0.068 * height,
+    "nose_depth": 0.040 * height,
+    "shoulder_half": 0.104 * height * wide,
+    "shoulder_drop": 0.018 * height,
+    "hip_half": 0.058 * height * wide,
+    "upper_arm": 0.172 * height * arms,
+    "forearm": 0.150 * height * arms,
+    "hand": 0.050 * height * arms,
+  }
+  girth = rng.uniform(0.88, 1.16) * height / 1750
+  long_hair = bool(rng.uniform() < 0.5)
+  return Subject(name, length, girth, long_hair, _sample_clothes(rng))
+
+
+def _sample_clothes(rng: np.random.Generator) -> Materials:
+  skin = np.array(_SKIN[rng.integers(len(_SKIN))]) * rng.uniform(0.95, 1.05)
+  hair = np.array(_HAIR[rng.integers(len(_HAIR))])
+  shirt, trousers = _colour(rng, (0.55, 0.95), (0.5, 0.85)), _colour(rng, (0.4, 0.9), (0.3, 0.65))
+  panel = 0.85 + 0.15 * _colour(rng, (0.3, 1.0), (1.0, 1.0))
+  sleeve = NEVER if rng.uniform() < 0.4 else rng.uniform(0.15, 0.6)
+  trouser = NEVER if rng.uniform() < 0.5 else rng.uniform(0.0, 0.4)
+  back = 0.55 * shirt
+  light_shirt, light_trousers = 0.75 + 0.25 * shirt, 0.72 + 0.28 * trousers
+  looks = {  # name -> kind, front, back, end, split, stripe, rings, emblem
+    "belly": (TORSO, shirt, back, skin, NEVER, shirt, 0, panel),
+    "chest": (TORSO, shirt, back, skin, NEVER, shirt, 0, panel),
+    "shoulders": (PLAIN, shirt, back, skin, NEVER, shirt, 0, skin),
+    "hips": (PLAIN, trousers, 0.7 * trousers, skin, NEVER, trousers, 0, skin),
+    "neck": (PLAIN, skin, skin, skin, NEVER, skin, 0, skin),
+    "head": (HEAD, hair, hair, hair, NEVER, hair, 0, skin),
+    "nose": (PLAIN, 0.82 * skin, 0.82 * skin, skin, NEVER, skin, 0, skin),
+    "hair": (PLAIN, hair, hair, hair, NEVER, hair, 0, hair),
+  }
+  for side, cloth, leg, dark in (
+    ("left", light_shirt, light_trousers, 1.0),
+    ("right", 0.62 * shirt, 0.62 * trousers, 0.0),
+  ):
+    short = sleeve > 1
+    shoe = np.full(3, 0.95) if dark else np.array([0.1, 0.1, 0.12])
+    ring_arm, ring_leg = (0.55 * shirt, 0.55 * trousers) if dark else (cloth, leg)
+    rings = 1.0 if dark else 0.0
+    sock = 0.9 * shoe + 0.05
+    looks[f"{side}_upper_arm"] = (PLAIN, cloth, cloth, skin, NEVER, ring_arm, 2 * rings, skin)
+    looks[f"{side}_forearm"] = (
+      PLAIN,
+      cloth,
+      cloth,
+      skin,
+      NEVER if short else sleeve,
+      ring_arm,
+      2 * rings,
+      skin,
+    )
+    looks[f"{side}_hand"] = (PLAIN, skin, skin, skin, NEVER, skin, 0, skin)
+    looks[f"{side}_thigh"] = (PLAIN, leg, leg, skin, NEVER, ring_leg, 2 * rings, skin)
+    bare = trouser <= 1
+    looks[f"{side}_shin"] = (
+      PLAIN,
+      skin if bare else leg,
+      skin if bare else leg,
+      sock,
+      0.5 if bare else NEVER,
+      skin if bare else ring_leg,
+      0 if bare else 2 * rings,
+      skin,
+    )
+    looks[f"{side}_foot"] = (PLAIN, shoe, shoe, shoe, NEVER, shoe, 0, shoe)
+  return _tabulate(looks)
+
+
+def _tabulate(looks: dict[str, tuple]) -> Materials:
+  rows = []
+  for part in PARTS:
+    name = part.name if part.name in looks else part.name.split("_")[0]
+    rows.append(looks[name])
+  columns = list(zip(*rows))
+
+  def colours(i: int) -> np.ndarray:
+    return np.clip(np.array(columns[i], np.float32), 0, 1)
+
+  return Materials(
+    kind=np.array(columns[0]),
+    front=colours(1),
+    back=colours(2),
+    end=colours(3),
+    split=np.array(columns[4], np.float32),
+    stripe=colours(5),
+    stripe_rate=np.array(columns[6], np.float32),
+    emblem=colours(7),
+    offset_mm=np.array([part.start_offset[1] for part in PARTS], np.float32),
+  )
+
+
+def build_capsules(subject: Subject, pose: Pose) -> Capsules:
+  """The capsules of PARTS for a person in F poses."""
+  frames = {"pelvis": pose.pelvis_axes, "chest": pose.chest_axes, "head": pose.head_axes}
+  ends: dict[str, list[np.ndarray]] = {"start": [], "end": []}
+  for part in PARTS:
+    for which, point, offset in (
+      ("start", part.start, part.start_offset),
+      ("end", part.end, part.end_offset),
+    ):
+      shift = rotate(frames[part.axes], np.array(offset, float) * subject.girth)
+      ends[which].append(pose.points[:, POINT[point]] + shift)
+  radius = np.array([part.radius_mm for part in PARTS], np.float64) * subject.girth
+  if not subject.long_hair:
+    hair = [part.name for part in PARTS].index("hair")
+    radius[hair] *= 0.8
+    ends["end"][hair] = ends["start"][hair]
+  return Capsules(
+    start=np.stack(ends["start"], axis=1),
+    end=np.stack(ends["end"], axis=1),
+    start_radius_mm=radius[:, 0],
+    end_radius_mm=radius[:, 1],
+    axes=np.stack([frames[part.axes] for part in PARTS], axis=1),
+    materials=subject.materials,
+  )

@@ -1,0 +1,1 @@
+"""Scores of arrays against labels: they see poses, boxes and embeddings, never a model."""

@@ -1,0 +1,249 @@
+"""How well a pose can be read from an embedding with few labels (P2 §4.3, label efficiency).
+
+For each number of labels and each seed, a regressor is trained on that many frames of the training
+videos and scored on the test videos, for each embedding. Beside them stands the mean pose of the
+same labels. Nothing is chosen by the test videos: the number of steps is fixed, the last weights
+are scored.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxpose.evaluation import fitting, metrics, protocols
+from jaxpose.evaluation.label_table import LabelTable
+from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults, RecordStore, Report
+from jaxpose.evaluation.protocols import LabelCount, LabelledFrames
+from jaxpose.evaluation.regressor import Regressor
+from jaxpose.skeleton import Skeleton, skeleton_from_joint_names
+
+MEAN_POSE = "mean pose"
+Embeddings = Mapping[str, Any]
+
+
+def run_probe(
+  train_embeddings: Mapping[str, Embeddings],
+  test_embeddings: Mapping[str, Embeddings],
+  *,
+  label_counts: Sequence[LabelCount],
+  seeds: Sequence[int],
+  fit: fitting.FitConfig,
+  feature: str = "time_variant",
+  table: LabelTable | None = None,
+  references: Sequence[ProbeRecord] = (),
+  directory: str | os.PathLike[str] | None = None,
+  progress: Report | None = None,
+) -> tuple[ProbeResults, Regressor]:
+  """Trains and scores all regressors.
+
+  Args:
+    train_embeddings, test_embeddings: name of the row (`trained`, `random`, ...) -> exported arrays
+      of the same frames. The labels are read from the first row.
+    label_counts: numbers, shares (0.1 or "10%") or "all".
+    seeds: each draws other label frames, initial weights and minibatches.
+    feature: the key of the array to read the pose from.
+    table: labels from a file, see `label_table`.
+    references: rows measured elsewhere (such as a supervised network) to stand in the same tables.
+    directory: where finished rows are kept, so that a run that was stopped goes on; also where the
+      fitted regressor is saved. None: nothing is written.
+    progress: called with one line of text at a time.
+
+  Returns:
+    The results, and the regressor of the first row fitted on the most labels with the first seed.
+    Without any labelled test frame the results hold no records.
+
+  Raises:
+    ValueError: embeddings of different frames, no labels, more labels asked for than there are.
+  """
+  say: Report = progress if progress is not None else lambda line: None
+  rows = list(train_embeddings)
+  if not rows or list(test_embeddings) != rows or not seeds:
+    raise ValueError(f"need the same rows to train and test on, and seeds: {rows}, {seeds}")
+  first_train, first_test = train_embeddings[rows[0]], test_embeddings[rows[0]]
+  for name in rows[1:]:
+    protocols.check_same_frames(first_train, train_embeddings[name], name)
+    protocols.check_same_frames(first_test, test_embeddings[name], name)
+  skeleton = find_skeleton(first_train, table)
+  train = protocols.labelled_frames(first_train, skeleton, split="train", table=table)
+  test = protocols.labelled_frames(first_test, skeleton, split="test", table=table)
+  counts = protocols.resolve_label_counts(label_counts, len(train.rows))
+  settings = {
+    "fit": dataclasses.asdict(fit),
+    "feature": feature,
+    "skeleton": skeleton.name,
+    "data": _digest(train_embeddings, test_embeddings, feature, train, test),
+  }
+  job = _Job(rows, counts, list(seeds), fit, feature, skeleton, train, test, settings, say)
+  store = RecordStore(directory, settings, say)
+  _score_all(job, store, train_embeddings, test_embeddings)
+  regressor = _final_regressor(job, store, train_embeddings)
+  wanted = {(r, n, s) for r in [MEAN_POSE, *rows] for n in counts for s in seeds}
+  records = [record for key, record in store.records.items() if key in wanted]
+  reference_rows = list(dict.fromkeys(r.row for r in references))
+  results = ProbeResults(
+    [*records, *references],
+    [MEAN_POSE, *rows, *reference_rows],
+    sorted({*counts, *(r.labels for r in references)}),
+    skeleton.num_joints,
+    _frame_counts(train, test, first_train, first_test),
+    settings,
+  )
+  return results, regressor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+  rows: list[str]
+  counts: list[int]
+  seeds: list[int]
+  fit: fitting.FitConfig
+  feature: str
+  skeleton: Skeleton
+  train: LabelledFrames
+  test: LabelledFrames
+  settings: dict[str, Any]
+  say: Report
+
+
+def find_skeleton(embeddings: Embeddings, table: LabelTable | None = None) -> Skeleton:
+  """The skeleton that was exported with the data set, else that of the label table's columns.
+
+  Raises:
+    ValueError: there are no labels of either kind.
+  """
+  if "skeleton" in embeddings:
+    return Skeleton.from_dict(json.loads(str(embeddings["skeleton"])))
+  if table is not None and table.joints:
+    return skeleton_from_joint_names("labels", table.joints)
+  raise ValueError(
+    "the data set has no 3D labels: fill in a table of poses and give it with --labels=FILE"
+  )
+
+
+def _score_all(
+  job: _Job,
+  store: RecordStore,
+  train_embeddings: Mapping[str, Embeddings],
+  test_embeddings: Mapping[str, Embeddings],
+) -> None:
+  if not len(job.test.rows):
+    job.say("probe: no labelled test frame; the regressor is fitted but not scored")
+    return
+  for count in job.counts:
+    for seed in job.seeds:
+      if (MEAN_POSE, count, seed) not in store.records:
+        chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
+        pose = fitting.mean_pose(job.train.poses_mm[chosen], job.train.valid[chosen])
+        scores = _score(np.broadcast_to(pose, job.test.poses_mm.shape), job)
+        store.add(ProbeRecord(MEAN_POSE, count, seed, scores, 0.0))
+  todo = [
+    (row, count, seed)
+    for row in job.rows
+    for count in job.counts
+    for seed in job.seeds
+    if (row, count, seed) not in store.records
+  ]
+  started, loaded = time.monotonic(), ""
+  for done, (row, count, seed) in enumerate(todo):
+    if row != loaded:
+      data = _training_data(train_embeddings[row], job)
+      test = np.asarray(test_embeddings[row][job.feature])[job.test.rows]
+      loaded = row
+    before = time.monotonic()
+    chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
+    regressor = _fit(data, chosen, seed, job, f"{row}, {count} labels, seed {seed}", done == 0)
+    scores = _score(regressor.predict(test), job)
+    now = time.monotonic()
+    store.add(ProbeRecord(row, count, seed, scores, round(now - before, 3)))
+    left = (now - started) / (done + 1) * (len(todo) - done - 1)
+    name = metrics.metric_name("N-MPJPE", job.skeleton.num_joints)
+    job.say(
+      f"probe {done + 1}/{len(todo)}: {row}, {count} labels, seed {seed}: {name} "
+      f"{scores[name]:.1f} mm; {left:.0f} s left"
+    )
+    if row == job.rows[0] and count == job.counts[-1] and seed == job.seeds[0]:
+      store.keep_regressor(count, seed, regressor)
+
+
+def _training_data(embeddings: Embeddings, job: _Job) -> fitting.TrainingData:
+  features = np.asarray(embeddings[job.feature])
+  return fitting.make_training_data(features, job.train.rows, job.train.poses_mm, job.train.valid)
+
+
+def _fit(
+  data: fitting.TrainingData,
+  chosen: Int[np.ndarray, " n"],
+  seed: int,
+  job: _Job,
+  what: str,
+  talk: bool,
+) -> Regressor:
+  def report(step: int, loss: float) -> None:
+    job.say(f"probe: {what}: step {step}/{job.fit.steps}, loss {loss:.4f}")
+
+  return fitting.fit_regressor(
+    data,
+    chosen,
+    job.fit,
+    seed=seed,
+    skeleton=job.skeleton,
+    feature=job.feature,
+    progress=report if talk else None,
+  )
+
+
+def _score(predicted_mm: np.ndarray, job: _Job) -> dict[str, float]:
+  return metrics.pose_metrics(
+    predicted_mm, job.test.poses_mm, job.test.valid, root=job.skeleton.root
+  )
+
+
+def _final_regressor(
+  job: _Job, store: RecordStore, train_embeddings: Mapping[str, Embeddings]
+) -> Regressor:
+  row, count, seed = job.rows[0], job.counts[-1], job.seeds[0]
+  kept = store.regressor(count, seed)
+  if kept is not None:
+    return kept
+  data = _training_data(train_embeddings[row], job)
+  chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
+  regressor = _fit(data, chosen, seed, job, f"regressor of {row}, {count} labels", True)
+  store.keep_regressor(count, seed, regressor)
+  return regressor
+
+
+def _frame_counts(
+  train: LabelledFrames, test: LabelledFrames, train_all: Embeddings, test_all: Embeddings
+) -> dict[str, int]:
+  counts = {}
+  for split, chosen, everything in (("train", train, train_all), ("test", test, test_all)):
+    counts[split] = len(everything["frame"])
+    counts[f"{split}_labelled"] = len(chosen.rows)
+    counts[f"{split}_left_out_empty"] = chosen.left_out_empty
+    counts[f"{split}_left_out_root_unknown"] = chosen.left_out_root
+  return counts
+
+
+def _digest(
+  train_embeddings: Mapping[str, Embeddings],
+  test_embeddings: Mapping[str, Embeddings],
+  feature: str,
+  *labels: LabelledFrames,
+) -> str:
+  """Changes with any number that enters the results."""
+  digest = hashlib.sha256()
+  for split in (train_embeddings, test_embeddings):
+    for row, embeddings in split.items():
+      digest.update(row.encode())
+      digest.update(np.ascontiguousarray(np.asarray(embeddings[feature])).data)
+  for frames in labels:
+    for array in (frames.rows, frames.poses_mm, frames.valid):
+      digest.update(np.ascontiguousarray(array).data)
+  return digest.hexdigest()[:16]

@@ -1,0 +1,147 @@
+"""The rows that a probe produces, and their files: kept while it runs, tables when it is done."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxpose.evaluation.regressor import Regressor, load_regressor, save_regressor
+
+RECORDS, RESULTS, REGRESSOR = "records.json", "results.json", "regressor.npz"
+_FORMAT = 1
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeRecord:
+  """One row of the table: scores of one embedding (or baseline), label count and seed."""
+
+  row: str
+  labels: int
+  seed: int
+  metrics: dict[str, float]
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeResults:
+  """What `run_probe` found.
+
+  Attributes:
+    records: one for each row, label count and seed.
+    rows: names of the rows, in the order of the tables.
+    label_counts: ascending.
+    num_joints: in the names of the metrics.
+    frames: how many frames were used and how many left out, and why.
+    settings: what the numbers depend on.
+  """
+
+  records: list[ProbeRecord]
+  rows: list[str]
+  label_counts: list[int]
+  num_joints: int
+  frames: dict[str, int]
+  settings: dict[str, Any]
+
+  def of(self, row: str, labels: int, metric: str) -> np.ndarray:
+    """The values over seeds: [S]."""
+    return np.array([r.metrics[metric] for r in self.records if (r.row, r.labels) == (row, labels)])
+
+
+class RecordStore:
+  """Finished rows on disk, thrown away when anything that they depend on has changed.
+
+  Args:
+    directory: holds `records.json` and `regressor.npz`; None keeps nothing on disk.
+    settings: what the rows depend on; must be plain JSON.
+  """
+
+  def __init__(
+    self, directory: str | os.PathLike[str] | None, settings: Mapping[str, Any], say: Report
+  ):
+    self._directory = pathlib.Path(directory) if directory is not None else None
+    self._settings = json.loads(json.dumps(settings))
+    self._kept: tuple[int, int] | None = None
+    self._regressor: Regressor | None = None
+    self.records: dict[tuple[str, int, int], ProbeRecord] = {}
+    if self._directory is not None and (self._directory / RECORDS).is_file():
+      self._load(self._directory, say)
+
+  def _load(self, directory: pathlib.Path, say: Report) -> None:
+    path = directory / RECORDS
+    try:
+      saved = json.loads(path.read_text(encoding="utf-8"))
+      same = saved["format"] == _FORMAT and saved["settings"] == self._settings
+    except (ValueError, KeyError, TypeError):
+      same = False
+    if not same:
+      say(f"probe: {path} is of other settings or data: starting anew")
+      return
+    for values in saved["records"]:
+      record = ProbeRecord(**values)
+      self.records[record.row, record.labels, record.seed] = record
+    if self.records:
+      say(f"probe: {len(self.records)} finished rows found in {path}")
+    if saved["regressor"] is not None and (directory / REGRESSOR).is_file():
+      self._kept = tuple(saved["regressor"])
+      self._regressor = load_regressor(directory / REGRESSOR)
+
+  def add(self, record: ProbeRecord) -> None:
+    """Keeps a finished row."""
+    self.records[record.row, record.labels, record.seed] = record
+    self._write()
+
+  def keep_regressor(self, labels: int, seed: int, regressor: Regressor) -> None:
+    """Saves the fitted regressor of a label count and seed."""
+    self._kept, self._regressor = (labels, seed), regressor
+    if self._directory is not None:
+      save_regressor(self._directory / REGRESSOR, regressor)
+    self._write()
+
+  def regressor(self, labels: int, seed: int) -> Regressor | None:
+    """The saved regressor, if it is that of this label count and seed."""
+    return self._regressor if self._kept == (labels, seed) else None
+
+  def _write(self) -> None:
+    if self._directory is None:
+      return
+    values = {
+      "format": _FORMAT,
+      "settings": self._settings,
+      "records": [dataclasses.asdict(record) for record in self.records.values()],
+      "regressor": self._kept,
+    }
+    write_json(self._directory / RECORDS, values)
+
+
+def save_results(directory: str | os.PathLike[str], results: ProbeResults) -> pathlib.Path:
+  """Writes `results.json`, returns its path."""
+  path = pathlib.Path(directory) / RESULTS
+  write_json(path, dataclasses.asdict(results))
+  return path
+
+
+def load_results(directory: str | os.PathLike[str]) -> ProbeResults:
+  """Reads `results.json`.
+
+  Raises:
+    FileNotFoundError: the probe has not finished there.
+  """
+  path = pathlib.Path(directory) / RESULTS
+  if not path.is_file():
+    raise FileNotFoundError(f"no results at {path}: launch/probe.py writes them")
+  values = json.loads(path.read_text(encoding="utf-8"))
+  records = [ProbeRecord(**record) for record in values.pop("records")]
+  return ProbeResults(records=records, **values)
+
+
+def write_json(path: pathlib.Path, values: Any) -> None:
+  """Writes a JSON file as a whole or not at all."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(path.name + ".partial")
+  partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+  os.replace(partial, path)

@@ -1,0 +1,94 @@
+"""The probe's results as a Markdown table and as label-efficiency curves."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from jaxpose.evaluation.metrics import metric_name
+from jaxpose.evaluation.probe import MEAN_POSE
+from jaxpose.evaluation.probe_records import ProbeResults, save_results
+
+MARKDOWN, PLOT = "results.md", "label_efficiency.png"
+_METRICS = ("MPJPE", "N-MPJPE", "P-MPJPE")
+
+
+def write_probe_report(
+  directory: str | os.PathLike[str], results: ProbeResults
+) -> list[pathlib.Path]:
+  """Writes results.json, results.md and label_efficiency.png; returns their paths."""
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  paths = [save_results(directory, results), directory / MARKDOWN]
+  paths[1].write_text(markdown_table(results), encoding="utf-8")
+  if results.records:
+    paths.append(directory / PLOT)
+    plot_label_efficiency(results, paths[-1])
+  return paths
+
+
+def markdown_table(results: ProbeResults) -> str:
+  """One line for each label count and row: mean ± spread over seeds, and the ratio to mean pose.
+
+  The spread is the standard deviation over seeds (n − 1 in the denominator), if there are several.
+  """
+  frames = results.frames
+  lines = [
+    f"Labelled frames: {frames['train_labelled']} of {frames['train']} train, "
+    f"{frames['test_labelled']} of {frames['test']} test. Left out as empty: "
+    f"{frames['train_left_out_empty']} train, {frames['test_left_out_empty']} test; for want of a "
+    f"root: {frames['train_left_out_root_unknown']} train, "
+    f"{frames['test_left_out_root_unknown']} test.",
+    "",
+  ]
+  if not results.records:
+    return "\n".join([*lines, "No labelled test frame: nothing was scored.", ""])
+  names = [metric_name(metric, results.num_joints) for metric in _METRICS]
+  ratio = f"{names[1]} ÷ mean pose"
+  lines.append("mm, mean ± standard deviation over seeds.")
+  lines.append("")
+  lines.append("| labels | embedding | " + " | ".join([*names, ratio]) + " |")
+  lines.append("|---:|---|" + "---:|" * (len(names) + 1))
+  for labels in results.label_counts:
+    for row in results.rows:
+      cells = [_cell(results.of(row, labels, name)) for name in names]
+      if any(cells):
+        base = results.of(MEAN_POSE, labels, names[1])
+        value = results.of(row, labels, names[1])
+        share = f"{value.mean() / base.mean():.3f}" if len(value) and len(base) else ""
+        lines.append(f"| {labels} | {row} | " + " | ".join([*cells, share]) + " |")
+  return "\n".join([*lines, ""])
+
+
+def _cell(values: np.ndarray) -> str:
+  if not len(values):
+    return ""
+  spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+  return f"{values.mean():.1f}{spread}"
+
+
+def plot_label_efficiency(results: ProbeResults, path: str | os.PathLike[str]) -> None:
+  """N-MPJPE against the number of labels, one curve for each row, band = spread over seeds."""
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(6, 4), layout="constrained")
+  FigureCanvasAgg(figure)
+  axes = figure.subplots()
+  name = metric_name("N-MPJPE", results.num_joints)
+  for row in results.rows:
+    counts = [n for n in results.label_counts if len(results.of(row, n, name))]
+    values = [results.of(row, n, name) for n in counts]
+    if not counts:
+      continue
+    mean = np.array([v.mean() for v in values])
+    spread = np.array([v.std(ddof=1) if len(v) > 1 else 0.0 for v in values])
+    style = "--" if row == MEAN_POSE else "-"
+    (line,) = axes.plot(counts, mean, style, marker="o", markersize=3, label=row)
+    axes.fill_between(counts, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
+  axes.set_xscale("log")
+  axes.set_xlabel("labelled training frames")
+  axes.set_ylabel(f"{name}, mm")
+  axes.legend()
+  axes.grid(alpha=0.3)
+  figure.savefig(os.fspath(path), dpi=150)

@@ -36,7 +36,9 @@ class PoseVideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Writes pose video data sets. Subclasses give `skeleton`, `splits`, `sequences` and VERSION."""
 
   VERSION = tfds.core.Version("1.0.0")
-  code_path = None  # TFDS would look there for checksums, through a module that it doesn't depend on
+  code_path = (
+    None  # TFDS would look there for checksums, through a module that it doesn't depend on
+  )
 
   def __init__(self, *, file_format: str = "array_record", **kwargs: Any):
     super().__init__(file_format=file_format, **kwargs)

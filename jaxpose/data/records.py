@@ -124,15 +124,16 @@ def labelled_frames(track: Track) -> Bool[np.ndarray, "n"]:
   """The frames with a 3D pose of which at least one joint may be scored."""
   if track.pose3d_mm is None:
     return np.zeros(track.length, bool)
-  return _joint_validity(track, np.shape(track.pose3d_mm)[1]).any(axis=1)
+  valid = _joint_validity(track, np.shape(track.pose3d_mm)[1])
+  return np.any(valid, axis=1)
 
 
 def _joint_validity(track: Track, num_joints: int) -> Bool[np.ndarray, "n J"]:
   pose = track.pose3d_mm if track.pose3d_mm is not None else track.pose2d_px
   if pose is None:
     return np.zeros((track.length, num_joints), bool)
-  finite = np.isfinite(pose).all(axis=2)
-  return finite if track.joint_valid is None else finite & np.asarray(track.joint_valid, bool)
+  valid: np.ndarray = np.isfinite(pose).all(axis=2)
+  return valid if track.joint_valid is None else valid & np.asarray(track.joint_valid, bool)
 
 
 def build_features(num_joints: int) -> Any:
@@ -276,11 +277,11 @@ def decode_mask(data: bytes | memoryview) -> UInt8[np.ndarray, "H W"]:
   """Decodes a mask to 0..255.
 
   Raises:
-    ValueError: it is damaged or cut short.
+    ValueError: there is none, or it is damaged.
   """
-  mask = None
-  if len(data):
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+  if not len(data):
+    raise ValueError("the record has no mask")
+  mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
   if mask is None:
     raise ValueError(f"damaged mask of {len(data)} bytes")
   return mask

@@ -1,6 +1,6 @@
 """Reads and writes `tf.train.Example` messages without protobuf or TensorFlow.
 
-An Example is Features (field 1), which is a map: entries (field 1) of a name (field 1) and a Feature
+An Example is Features (field 1), which is a map: entries (field 1) of a name (field 1) and a value
 (field 2), which is a list of bytes (field 1), of float32 (field 2) or of int64 (field 3). Only the
 entries that are asked for are decoded, in place, so that a loader worker pays for the image alone
 and imports nothing.

@@ -1,0 +1,378 @@
+"""Makes the batch of one step: which frames, by the samplers; then their pixels."""
+
+import dataclasses
+import logging
+import threading
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxpose.data import curriculum, pairs, sampling
+from jaxpose.data.clock import Clock, make_clock, uniform
+from jaxpose.data.index import Dataset
+
+# Streams of random numbers: every kind of draw has its own.
+_TEMPORAL_SOURCE, _PAIR_SOURCE = 30, 31
+
+Batch = dict[str, dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TemporalConfig:
+  """Distances of the four frames of a temporal sample.
+
+  Attributes:
+    near_max: greatest distance of the near frame (P1 §4.1: 10 frames).
+    far_min, far_max: least and greatest distance of the far frame; None: to the track's end.
+    unit: of all distances: "frames" of the source, or "s".
+    gravity: (first step, share of the examples that are equidistant quadruples of a fall).
+    spacing_min, spacing_max: distance of neighbouring frames of such a quadruple.
+  """
+
+  near_max: float
+  far_min: float
+  far_max: float | None = None
+  unit: str = "frames"
+  gravity: tuple[tuple[int, float], ...] = ((0, 0.0),)
+  spacing_min: float = 1
+  spacing_max: float = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class PairConfig:
+  """Pairs of views (P3 §3.1).
+
+  Attributes:
+    gap_min, gap_max: unsynchronised views are farther apart than gap_min, less than gap_max.
+    unit: of the gaps: "frames" of the source, or "s".
+    synchronised, unsynchronised, flipped: probabilities, adding up to 1.
+  """
+
+  gap_min: float = 4
+  gap_max: float = 128
+  unit: str = "frames"
+  synchronised: float = 1 / 3
+  unsynchronised: float = 1 / 3
+  flipped: float = 1 / 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """A data set to draw from.
+
+  Attributes:
+    dataset: one split.
+    weight: its share of the examples, relative to the other sources'; None: its number of
+      references.
+    sequences: the only sequences to draw from; None for all.
+  """
+
+  dataset: Dataset
+  weight: float | None = None
+  sequences: tuple[int, ...] | None = None
+
+
+class _Tables(NamedTuple):
+  """What each source can give; None where it cannot."""
+
+  clocks: list[Clock]
+  triplets: list[sampling.Triplets | None]
+  quadruples: list[sampling.Quadruples | None]
+  pairs: list[pairs.Pairs | None]
+
+
+class BatchMaker:
+  """Random access to the batches of a run: `maker[step]` is a function of (seed, step, host).
+
+  Picklable: a loader worker gets the arguments and makes its own tables.
+
+  Raises:
+    ValueError: the arguments contradict each other, or a source cannot give what is asked for.
+  """
+
+  def __init__(
+    self,
+    sources: Sequence[Source],
+    *,
+    temporal: TemporalConfig | None,
+    pair: PairConfig | None,
+    batch_size: int,
+    seed: int,
+    image_size: tuple[int, int] | None,
+    host_index: int,
+    host_count: int,
+  ):
+    if not sources:
+      raise ValueError("a loader needs at least one data set")
+    if temporal is None and pair is None:
+      raise ValueError("neither temporal samples nor pairs are asked for")
+    if batch_size % host_count or not 0 <= host_index < host_count:
+      raise ValueError(
+        f"host {host_index} of {host_count}: a global batch of {batch_size} cannot be shared evenly"
+      )
+    self.sources = tuple(sources)
+    self.temporal, self.pair = temporal, pair
+    self.batch_size, self.seed = batch_size, seed
+    self.image_size = self.sources[0].dataset.output_size(image_size)
+    self.host_index, self.host_count = host_index, host_count
+    self._tables: _Tables | None = None
+    self._lock = threading.Lock()
+
+  def __getstate__(self) -> dict[str, Any]:
+    return self.__dict__ | {"_tables": None, "_lock": None}
+
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    self.__dict__.update(state)
+    self._lock = threading.Lock()
+
+  @property
+  def tables(self) -> _Tables:
+    """The sampling tables, made on first use."""
+    with self._lock:
+      if self._tables is None:
+        self._tables = self._make_tables()
+      return self._tables
+
+  def fingerprint(self) -> dict[str, Any]:
+    """What decides the batches, for a checkpoint: not hosts or workers, which may change."""
+    return {
+      "seed": self.seed,
+      "batch_size": self.batch_size,
+      "image_size": list(self.image_size),
+      "temporal": None if self.temporal is None else repr(self.temporal),
+      "pair": None if self.pair is None else repr(self.pair),
+      "data": [_describe(source) for source in self.sources],
+    }
+
+  def examples(self, step: int) -> Int[np.ndarray, "b"]:
+    """Global numbers of this host's examples at a step."""
+    share = self.batch_size // self.host_count
+    return np.arange(share) + step * self.batch_size + self.host_index * share
+
+  def __getitem__(self, step: int) -> Batch:
+    examples = self.examples(step)
+    batch = {}
+    if self.temporal is not None:
+      batch["temporal"] = self._temporal_batch(step, examples)
+    if self.pair is not None:
+      batch["pair"] = self._pair_batch(examples)
+    return batch
+
+  def draw_temporal(
+    self, step: int, examples: Int[np.ndarray, "b"]
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(source [b], ids [b, 4] in it, gravity [b]) of the examples of a step; reads no frames."""
+    assert self.temporal is not None
+    tables = self.tables
+    gravity = curriculum.choose_gravity(self.temporal.gravity, step, self.seed, examples)
+    u = uniform(self.seed, _TEMPORAL_SOURCE, examples)
+    by_triplets = _choose(
+      u, self._weights([0 if t is None else len(t.references) for t in tables.triplets])
+    )
+    by_quadruples = _choose(
+      u, self._weights([0 if t is None else len(t.ids) for t in tables.quadruples])
+    )
+    source = np.where(gravity, by_quadruples, by_triplets)
+    ids = np.zeros((len(examples), 4), np.int64)
+    for number in range(len(self.sources)):
+      rows = np.flatnonzero((source == number) & ~gravity)
+      triplets, quadruples = tables.triplets[number], tables.quadruples[number]
+      if rows.size and triplets is not None:
+        ids[rows] = sampling.sample_triplets(triplets, self.seed, examples[rows])
+      rows = np.flatnonzero((source == number) & gravity)
+      if rows.size and quadruples is not None:
+        ids[rows] = sampling.sample_quadruples(quadruples, self.seed, examples[rows])
+    return source, ids, gravity
+
+  def draw_pairs(self, examples: Int[np.ndarray, "b"]) -> tuple[np.ndarray, pairs.PairSample]:
+    """(source [b], views) of the examples; reads no frames."""
+    tables = self.tables.pairs
+    u = uniform(self.seed, _PAIR_SOURCE, examples)
+    source = _choose(u, self._weights([0 if t is None else t.num_references for t in tables]))
+    n = len(examples)
+    sample = pairs.PairSample(*(np.zeros(s, np.int64) for s in ((n, 2), n, n)))
+    for number, table in enumerate(tables):
+      rows = np.flatnonzero(source == number)
+      if rows.size and table is not None:
+        for whole, part in zip(sample, pairs.sample_pairs(table, self.seed, examples[rows])):
+          whole[rows] = part
+    return source, sample
+
+  def _temporal_batch(self, step: int, examples: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+    source, ids, gravity = self.draw_temporal(step, examples)
+    moving = any(s.dataset.index.moving.any() for s in self.sources)
+    batch, columns = self._read(source, ids, 4 if moving else 1)
+    position = np.zeros(ids.shape, np.float32)
+    for number, clock in enumerate(self.tables.clocks):
+      rows = np.flatnonzero(source == number)
+      position[rows] = clock.elapsed(ids[rows])
+    return batch | {
+      "frame": columns["frame"],
+      "position": position,
+      "sequence": columns["sequence"][:, 0],
+      "camera": columns["camera"][:, 0],
+      "subject": columns["subject"][:, 0],
+      "example": examples.astype(np.uint32),
+      "gravity": gravity,
+    }
+
+  def _pair_batch(self, examples: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+    source, sample = self.draw_pairs(examples)
+    batch, columns = self._read(source, sample.ids, 2)
+    for row, view in enumerate(sample.mirrored):
+      if view >= 0:
+        for name in ("image", "background"):
+          batch[name][row, view] = batch[name][row, view, :, ::-1].copy()
+    return batch | {
+      "frame": columns["frame"],
+      "camera": columns["camera"],
+      "sequence": columns["sequence"][:, 0],
+      "subject": columns["subject"][:, 0],
+      "example": examples.astype(np.uint32),
+      "synchronised": sample.kind != pairs.UNSYNCHRONISED,
+      "flipped": sample.kind == pairs.FLIPPED,
+    }
+
+  def _read(
+    self, source: Int[np.ndarray, "b"], ids: Int[np.ndarray, "b t"], backgrounds: int
+  ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(image [b, t, ...] and background [b, backgrounds, ...], columns [b, t]) of drawn frames."""
+    b, t = ids.shape
+    height, width = self.image_size
+    batch = {
+      "image": np.empty((b * t, height, width, 3), np.uint8),
+      "background": np.empty((b * backgrounds, height, width, 3), np.uint8),
+    }
+    places = np.arange(b * t).reshape(b, t)
+    shown = np.where(np.arange(t) < backgrounds, np.arange(b)[:, None] * backgrounds, -1)
+    shown = np.where(shown >= 0, shown + np.arange(t), -1)
+    columns: dict[str, np.ndarray] = {}
+    sequences = subjects = 0  # numbers go on from source to source
+    for number, part in enumerate(self.sources):
+      rows = np.flatnonzero(source == number)
+      flat = ids[rows].ravel()
+      part.dataset.fill(batch, flat, places[rows].ravel(), shown[rows].ravel())
+      found = part.dataset.columns(flat)
+      found["sequence"] = found["sequence"] + np.int32(sequences)
+      found["subject"] = found["subject"] + np.int32(subjects)
+      for name in ("frame", "sequence", "camera", "subject"):
+        column = columns.setdefault(name, np.zeros((b, t), np.int32))
+        column[rows] = found[name].reshape(len(rows), t)
+      sequences += len(part.dataset.sequences)
+      subjects += len(part.dataset.subjects)
+    return {name: x.reshape(b, -1, *x.shape[1:]) for name, x in batch.items()}, columns
+
+  def _weights(self, sizes: list[int]) -> np.ndarray:
+    """Probability of each source: its weight, or its size; 0 where it has nothing to give."""
+    weights = [
+      0.0 if size == 0 else float(size if source.weight is None else source.weight)
+      for size, source in zip(sizes, self.sources)
+    ]
+    return np.array(weights) / max(sum(weights), 1e-30)
+
+  def _make_tables(self) -> _Tables:
+    temporal, pair = self.temporal, self.pair
+    nothing: list[Any] = [None] * len(self.sources)
+    triplets = quadruples = nothing
+    clocks: list[Clock] = []
+    if temporal is not None:
+      curriculum.check_schedule(temporal.gravity)
+      shares = [share for _, share in temporal.gravity]
+      if min(shares) < 1:
+        triplets = [_build_triplets(source, temporal) for source in self.sources]
+      if max(shares) > 0:
+        quadruples = self._of_any(lambda source: _build_quadruples(source, temporal))
+      clocks = [
+        make_clock(source.dataset.index, temporal.unit) if table is None else table.clock
+        for source, table in zip(self.sources, triplets)
+      ]
+    found = nothing if pair is None else self._of_any(lambda source: _build_pairs(source, pair))
+    return _Tables(clocks, triplets, quadruples, found)
+
+  def _of_any(self, build: Any) -> list[Any]:
+    """Tables of the sources that can give one; at least one must."""
+    found: list[Any] = []
+    errors = []
+    for source in self.sources:
+      try:
+        found.append(build(source))
+      except ValueError as error:
+        found.append(None)
+        errors.append(f"{source.dataset.directory}, split {source.dataset.split}: {error}")
+    if all(table is None for table in found):
+      raise ValueError("; ".join(errors))
+    return found
+
+
+def _build_triplets(source: Source, config: TemporalConfig) -> sampling.Triplets:
+  where = f"{source.dataset.directory}, split {source.dataset.split}"
+  try:
+    table = sampling.build_triplets(
+      source.dataset.index,
+      near_max=config.near_max,
+      far_min=config.far_min,
+      far_max=config.far_max,
+      unit=config.unit,
+      sequences=_chosen(source),
+    )
+  except ValueError as error:
+    raise ValueError(f"{where}: {error}") from error
+  unused = sampling.unused_tracks(table)
+  if source.sequences is None and unused.size:
+    logging.getLogger(__name__).warning(
+      "%s: %d of %d tracks are too short for far_min %s and give no samples",
+      where,
+      unused.size,
+      source.dataset.index.num_tracks,
+      config.far_min,
+    )
+  return table
+
+
+def _build_quadruples(source: Source, config: TemporalConfig) -> sampling.Quadruples:
+  return sampling.build_quadruples(
+    source.dataset.index,
+    spacing_min=config.spacing_min,
+    spacing_max=config.spacing_max,
+    unit=config.unit,
+    sequences=_chosen(source),
+  )
+
+
+def _build_pairs(source: Source, config: PairConfig) -> pairs.Pairs:
+  return pairs.build_pairs(
+    source.dataset.index,
+    gap_min=config.gap_min,
+    gap_max=config.gap_max,
+    probabilities=(config.synchronised, config.unsynchronised, config.flipped),
+    unit=config.unit,
+    sequences=_chosen(source),
+  )
+
+
+def _chosen(source: Source) -> np.ndarray | None:
+  return None if source.sequences is None else np.array(source.sequences)
+
+
+def _choose(u: np.ndarray, weights: np.ndarray) -> Int[np.ndarray, "n"]:
+  """Number of the source by its probability; sources of probability 0 are never chosen."""
+  able = np.flatnonzero(weights)
+  if not able.size:
+    return np.zeros(len(u), np.int64)
+  ends = np.cumsum(weights[able])
+  return able[np.minimum(np.searchsorted(ends, u, side="right"), len(able) - 1)]
+
+
+def _describe(source: Source) -> dict[str, Any]:
+  index = source.dataset.index
+  content = zlib.crc32(index.frame.tobytes(), zlib.crc32(index.length.tobytes()))
+  return {
+    "split": source.dataset.split,
+    "frames": index.num_frames,
+    "content": content,
+    "weight": source.weight,
+    "sequences": None if source.sequences is None else list(source.sequences),
+  }

@@ -1,0 +1,369 @@
+"""Opens a prepared data set: a few integer arrays to sample from, and random access to frames."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from jaxpose.data import records, transforms
+from jaxpose.data.storage import BackgroundCache, Shards
+from jaxpose.skeleton import Skeleton
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+  """What samplers know of a split; frame ids count its records.
+
+  Attributes:
+    start, length: first id and number of frames of each track; the ids of a track are consecutive.
+    sequence, camera, background: numbers of the track's sequence, of the camera in the sequence,
+      and of its background image.
+    moving: the camera moves: its background is a panorama.
+    frame: the source's own frame number of each frame.
+    time_s: time of each frame.
+    falling, labelled: whether the person falls freely; whether there is a 3D pose.
+    present: -1 unknown, 0 empty, 1 person.
+    subject, action, fps: of each sequence; fps counts source frames.
+  """
+
+  start: Int[np.ndarray, "tracks"]
+  length: Int[np.ndarray, "tracks"]
+  sequence: Int[np.ndarray, "tracks"]
+  camera: Int[np.ndarray, "tracks"]
+  background: Int[np.ndarray, "tracks"]
+  moving: Bool[np.ndarray, "tracks"]
+  frame: Int[np.ndarray, "frames"]
+  time_s: Float[np.ndarray, "frames"]
+  falling: Bool[np.ndarray, "frames"]
+  present: Int[np.ndarray, "frames"]
+  labelled: Bool[np.ndarray, "frames"]
+  subject: Int[np.ndarray, "sequences"]
+  action: Int[np.ndarray, "sequences"]
+  fps: Float[np.ndarray, "sequences"]
+
+  @property
+  def num_frames(self) -> int:
+    return len(self.frame)
+
+  @property
+  def num_tracks(self) -> int:
+    return len(self.start)
+
+  def track_of(self, ids: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+    """Number of the track that each frame belongs to."""
+    return np.searchsorted(self.start, ids, side="right") - 1
+
+
+_TRACK_COLUMNS = ("start", "length", "sequence", "camera", "background", "moving")
+_FRAME_COLUMNS = ("frame", "time_s", "falling", "present", "labelled")
+
+
+def open_dataset(directory: str | Path, split: str) -> "Dataset":
+  """Opens one split of a prepared data set; reads no frames yet.
+
+  Raises:
+    FileNotFoundError: the folder, the split or a shard is missing.
+    ValueError: a file is damaged, or of another format version.
+  """
+  directory = Path(directory)
+  if not (directory / "dataset_info.json").exists():
+    raise FileNotFoundError(
+      f"no prepared data set in {directory}: dataset_info.json is missing; run launch/prepare.py"
+    )
+  description = _load_description(directory, split)
+  index = _load_index(directory, split, description)
+  shards, lengths = _find_shards(directory, split)
+  if sum(lengths) != index.num_frames:
+    raise ValueError(
+      f"{directory}, split {split}: {sum(lengths)} records but an index of {index.num_frames} "
+      "frames; prepare the data set again"
+    )
+  return Dataset(directory, split, index, description, shards, lengths)
+
+
+def _load_description(directory: Path, split: str) -> dict[str, Any]:
+  path = directory / f"sequences_{split}.json"
+  if not path.exists():
+    found = sorted(p.stem.removeprefix("sequences_") for p in directory.glob("sequences_*.json"))
+    raise FileNotFoundError(f"{directory} has no split {split!r}; it has {', '.join(found)}")
+  try:
+    description = json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged ({error}); prepare the data set again") from error
+  version = description.get("format_version") if isinstance(description, dict) else None
+  if version != records.FORMAT_VERSION:
+    raise ValueError(
+      f"{path} has format version {version}, this code reads {records.FORMAT_VERSION}; "
+      "prepare the data set again"
+    )
+  return description
+
+
+def _load_index(directory: Path, split: str, description: dict[str, Any]) -> Index:
+  path = directory / f"index_{split}.npz"
+  if not path.exists():
+    raise FileNotFoundError(f"{path} is missing; prepare the data set again")
+  sequences = description["sequences"]
+  subjects = {name: i for i, name in enumerate(description["subjects"])}
+  actions = {name: i for i, name in enumerate(description["actions"])}
+  try:
+    with np.load(path, allow_pickle=False) as columns:
+      index = Index(
+        **{name: columns[f"track_{name}"] for name in _TRACK_COLUMNS},
+        **{name: columns[f"frame_{name}"] for name in _FRAME_COLUMNS},
+        subject=np.array([subjects[s["subject"]] for s in sequences], np.int32),
+        action=np.array([actions[s["action"]] for s in sequences], np.int32),
+        fps=np.array([s["fps"] for s in sequences], np.float64),
+      )
+  except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path} is damaged ({error}); prepare the data set again") from error
+  ends = np.cumsum(index.length)
+  if (
+    not index.num_tracks
+    or ends[-1] != index.num_frames
+    or (ends - index.length != index.start).any()
+  ):
+    raise ValueError(f"{path} is damaged (its tracks do not add up); prepare the data set again")
+  return index
+
+
+def _find_shards(directory: Path, split: str) -> tuple[list[Path], list[int]]:
+  path = directory / "dataset_info.json"
+  try:
+    info = json.loads(path.read_text())
+    lengths = next(s["shardLengths"] for s in info["splits"] if s["name"] == split)
+    name = info["name"]
+  except (ValueError, KeyError, StopIteration) as error:
+    raise ValueError(f"{path} does not describe split {split!r} ({error!r})") from error
+  count = len(lengths)
+  shards = [directory / f"{name}-{split}.array_record-{i:05d}-of-{count:05d}" for i in range(count)]
+  for shard in shards:
+    if not shard.exists():
+      raise FileNotFoundError(f"shard {shard} is missing; prepare the data set again")
+  return shards, [int(length) for length in lengths]
+
+
+class Dataset:
+  """One split of a prepared data set; picklable, and safe across threads and processes.
+
+  Attributes:
+    directory, split: where it lies.
+    index: the columns that samplers need.
+    sequences: description of each sequence: name, subject, action, fps, tracks.
+    subjects, actions: names that the numbers in the index stand for.
+    skeleton: joints of the poses.
+  """
+
+  def __init__(
+    self,
+    directory: Path,
+    split: str,
+    index: Index,
+    description: dict[str, Any],
+    shards: list[Path],
+    lengths: list[int],
+  ):
+    self.directory = directory
+    self.split = split
+    self.index = index
+    self.sequences: list[dict[str, Any]] = description["sequences"]
+    self.subjects: list[str] = description["subjects"]
+    self.actions: list[str] = description["actions"]
+    self.skeleton = Skeleton.from_dict(description["skeleton"])
+    self._background_names: list[str] = description["backgrounds"]
+    self._where = f"data set {directory}, split {split}"
+    self._shards = Shards(shards, lengths, self._where)
+    self._cache = BackgroundCache(directory / "backgrounds")
+
+  def __reduce__(self) -> Any:
+    return open_dataset, (self.directory, self.split)
+
+  @property
+  def num_frames(self) -> int:
+    return self.index.num_frames
+
+  @property
+  def frame_size(self) -> tuple[int, int] | None:
+    """(height, width) of all frames, or None where they differ."""
+    sizes = {tuple(track["size"]) for s in self.sequences for track in s["tracks"]}
+    return sizes.pop() if len(sizes) == 1 else None
+
+  def read(
+    self,
+    ids: Int[np.ndarray, "n"],
+    *,
+    image_size: tuple[int, int] | None = None,
+    with_labels: bool = False,
+  ) -> dict[str, np.ndarray]:
+    """Reads frames, letterboxed to `image_size`, with their backgrounds.
+
+    Args:
+      ids: frame numbers in the split.
+      image_size: (height, width); None keeps the data set's one size.
+      with_labels: adds `records.LABEL_FIELDS`, px following the letterbox, and K [n, 3, 3] of the
+        letterboxed frame (NaN where there is no calibration).
+
+    Returns:
+      image [n, H, W, 3], background [n, H, W, 3] and what `columns` returns.
+
+    Raises:
+      IndexError: an id is out of range.
+      ValueError: a record is damaged, or sizes differ without an `image_size`.
+    """
+    ids = np.asarray(ids, np.int64)
+    n = len(ids)
+    height, width = self.output_size(image_size)
+    batch = {
+      "image": np.empty((n, height, width, 3), np.uint8),
+      "background": np.empty((n, height, width, 3), np.uint8),
+    }
+    if with_labels:
+      batch |= self._empty_labels(n)
+    self.fill(batch, ids, np.arange(n), np.arange(n))
+    return batch | self.columns(ids)
+
+  def fill(
+    self,
+    batch: dict[str, np.ndarray],
+    ids: Int[np.ndarray, "n"],
+    places: Int[np.ndarray, "n"],
+    background_places: Int[np.ndarray, "n"],
+  ) -> None:
+    """Decodes frames into rows of preallocated arrays; a repeated frame is read once.
+
+    Args:
+      batch: image [N, H, W, 3], background [M, H, W, 3], and labels [N, ...] or none.
+      ids: frame numbers in the split.
+      places: row of `image` and of the labels that each frame goes to.
+      background_places: row of `background`, or -1.
+
+    Raises:
+      IndexError: an id is out of range.
+      ValueError: a record is damaged.
+    """
+    if ids.size and (ids.min() < 0 or ids.max() >= self.num_frames):
+      raise IndexError(f"{self._where} has frames 0..{self.num_frames - 1}, not {ids}")
+    unique, inverse = np.unique(ids, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    groups = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+    for frame_id, rows, data in zip(unique.tolist(), groups, self._shards.read(unique)):
+      to = background_places[rows]
+      try:
+        self._fill_one(batch, frame_id, data, places[rows].tolist(), to[to >= 0].tolist())
+      except ValueError as error:
+        raise ValueError(f"{self._where}, record {frame_id}: {error}") from error
+
+  def read_masks(
+    self, ids: Int[np.ndarray, "n"], *, image_size: tuple[int, int] | None = None
+  ) -> UInt8[np.ndarray, "n H W"]:
+    """True silhouettes 0..255, letterboxed, for evaluation.
+
+    Raises:
+      ValueError: a frame has none, or it is damaged.
+    """
+    ids = np.asarray(ids, np.int64)
+    masks = np.empty((len(ids), *self.output_size(image_size)), np.uint8)
+    for i, data in enumerate(self._shards.read(ids)):
+      try:
+        mask = records.decode_mask(records.parse_record(data, ("mask",))["mask"])
+      except ValueError as error:
+        raise ValueError(f"{self._where}, record {ids[i]}: {error}") from error
+      box = transforms.make_letterbox(mask.shape, masks.shape[1:])
+      transforms.letterbox_image(mask, box, masks[i])
+    return masks
+
+  def background(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
+    """A background image as stored: of a frame's size, or a panorama."""
+    return self._cache.image(self._background_names[number])
+
+  def output_size(self, image_size: tuple[int, int] | None) -> tuple[int, int]:
+    """`image_size`, or the data set's own.
+
+    Raises:
+      ValueError: neither is there: its frames differ in size.
+    """
+    if image_size is not None:
+      return (int(image_size[0]), int(image_size[1]))
+    size = self.frame_size
+    if size is None:
+      raise ValueError(f"{self._where} has frames of several sizes: give an image_size")
+    return size
+
+  def columns(self, ids: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
+    """sequence, camera, frame, time_s, subject, action and falling of frames, [n] each."""
+    index = self.index
+    track = index.track_of(ids)
+    sequence = index.sequence[track]
+    return {
+      "sequence": sequence,
+      "camera": index.camera[track],
+      "frame": index.frame[ids],
+      "time_s": index.time_s[ids],
+      "subject": index.subject[sequence],
+      "action": index.action[sequence],
+      "falling": index.falling[ids],
+    }
+
+  def _empty_labels(self, n: int) -> dict[str, np.ndarray]:
+    joints = self.skeleton.num_joints
+    return {
+      "present": np.empty(n, np.int32),
+      "box_px": np.empty((n, 4), np.float32),
+      "pose2d_px": np.empty((n, joints, 2), np.float32),
+      "pose3d_mm": np.empty((n, joints, 3), np.float32),
+      "joint_valid": np.empty((n, joints), bool),
+      "K": np.full((n, 3, 3), np.nan, np.float32),
+    }
+
+  def _fill_one(
+    self,
+    batch: dict[str, np.ndarray],
+    frame_id: int,
+    data: bytes,
+    places: list[int],
+    background_places: list[int],
+  ) -> None:
+    """Decodes one record into its rows of the batch."""
+    track = self.index.track_of(np.array([frame_id]))[0]
+    moving = bool(self.index.moving[track]) and bool(background_places)
+    labels = records.LABEL_FIELDS if "box_px" in batch else ()
+    names = ("image", *labels, *(("homography",) if moving else ()))
+    record = records.parse_record(data, names)
+    image = records.decode_image(record["image"])
+    box = transforms.make_letterbox(image.shape[:2], batch["image"].shape[1:3])
+    transforms.letterbox_image(image, box, batch["image"][places[0]])
+    for place in places[1:]:
+      batch["image"][place] = batch["image"][places[0]]
+    if background_places:
+      name = self._background_names[self.index.background[track]]
+      if moving:
+        panorama = self._cache.image(name)
+        frame = transforms.warp_panorama(panorama, record["homography"], image.shape[:2])
+        shown = np.empty_like(batch["background"][0])
+        transforms.letterbox_image(frame, box, shown)
+      else:
+        shown = self._cache.letterboxed(name, box)
+      batch["background"][background_places] = shown
+    if labels:
+      self._fill_labels(batch, places, track, record, box.matrix)
+
+  def _fill_labels(
+    self,
+    batch: dict[str, np.ndarray],
+    places: list[int],
+    track: int,
+    record: dict[str, Any],
+    matrix: Float[np.ndarray, "3 3"],
+  ) -> None:
+    for name in ("present", "pose3d_mm", "joint_valid"):
+      batch[name][places] = record[name]
+    batch["box_px"][places] = transforms.transform_box(matrix, record["box_px"])
+    batch["pose2d_px"][places] = transforms.transform_points(matrix, record["pose2d_px"])
+    sequence = self.sequences[self.index.sequence[track]]
+    camera = sequence["tracks"][self.index.camera[track]]["camera"]
+    if camera is not None:
+      batch["K"][places] = matrix @ np.asarray(camera["K"])

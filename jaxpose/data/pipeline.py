@@ -1,0 +1,290 @@
+"""Loaders: batches in the order of steps, read ahead by threads or by worker processes."""
+
+import atexit
+import os
+import shutil
+import signal
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxpose.data.batches import Batch, BatchMaker, PairConfig, Source, TemporalConfig
+from jaxpose.data.index import Dataset
+
+_ENDLESS = 1 << 40  # steps
+_SHARED_MEMORY = "/dev/shm"
+_SHARED_ARRAY_BYTES = 1 << 10  # smaller arrays go through a pipe, which must never fill up
+
+_running: Any = weakref.WeakSet()  # iterators with workers
+
+
+def _close_all() -> None:
+  """Ends workers before the interpreter takes itself apart."""
+  for batches in list(_running):
+    batches.close()
+
+
+def make_batches(
+  sources: Sequence[Source] | Dataset,
+  *,
+  temporal: TemporalConfig | None,
+  batch_size: int,
+  seed: int,
+  image_size: tuple[int, int] | None,
+  pair: PairConfig | None = None,
+  host_index: int = 0,
+  host_count: int = 1,
+  workers: int = 0,
+  prefetch: int = 2,
+  start_step: int = 0,
+) -> "BatchIterator":
+  """An endless iterator over training batches; see `BatchIterator`.
+
+  Args:
+    sources: a data set, or several with their weights.
+    temporal: distances of temporal samples; None for none.
+    batch_size: samples of all hosts together.
+    seed: decides the draws, with the step.
+    image_size: (height, width) of frames; None keeps the data set's one size.
+    pair: pairs of views; None for none.
+    host_index, host_count: which share of each batch this process reads.
+    workers: loader processes; 0 reads ahead in a thread of this process.
+    prefetch: batches kept ready, by the thread or all workers together.
+    start_step: of the first batch.
+
+  Raises:
+    ValueError: the arguments contradict each other, or the data cannot give what is asked for.
+  """
+  if isinstance(sources, Dataset):
+    sources = [Source(sources)]
+  maker = BatchMaker(
+    sources,
+    temporal=temporal,
+    pair=pair,
+    batch_size=batch_size,
+    seed=seed,
+    image_size=image_size,
+    host_index=host_index,
+    host_count=host_count,
+  )
+  return BatchIterator(maker, workers=workers, prefetch=prefetch, start_step=start_step)
+
+
+class BatchIterator:
+  """Batches from a step on: the same numbers whatever the number of workers.
+
+  Each batch has, for B samples of this host,
+
+    temporal: image uint8 [B, 4, H, W, 3]; background uint8 [B, 1, H, W, 3], or [B, 4, ...] where a
+      camera moves; frame int32 [B, 4]; position float32 [B, 4], time from the reference in the unit
+      of the config; sequence, camera, subject int32 [B]; example uint32 [B]; gravity bool [B]: the
+      four are equidistant frames of a fall in order of time
+    pair: image, background uint8 [B, 2, H, W, 3]; frame, camera int32 [B, 2]; sequence, subject
+      int32 [B]; example uint32 [B]; synchronised, flipped bool [B]
+
+  as far as asked for. `close` it, or use it in a `with` statement, to end its workers.
+  """
+
+  def __init__(self, maker: BatchMaker, *, workers: int, prefetch: int, start_step: int):
+    if workers < 0 or prefetch < 1:
+      raise ValueError(f"need workers >= 0 and prefetch >= 1, not {workers} and {prefetch}")
+    self._maker = maker
+    self._workers, self._prefetch = workers, prefetch
+    self._step = start_step
+    self._batches: Any = None
+    maker.tables  # noqa: B018  what the data cannot give is an error now, not in a worker
+    if workers:
+      # each worker's batches: in the making, in its queue, in the queue of the thread that reads it
+      _check_shared_memory(maker, workers * (2 * _worker_buffer(workers, prefetch) + 2))
+
+  @property
+  def step(self) -> int:
+    """Of the next batch."""
+    return self._step
+
+  def __iter__(self) -> Iterator[Batch]:
+    return self
+
+  def __next__(self) -> Batch:
+    if self._batches is None:
+      self._batches = _start(self._maker, self._step, self._workers, self._prefetch)
+      if not _running:  # handlers run last in, first out: this one before those of grain's imports
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
+      _running.add(self)
+    batch = next(self._batches)
+    self._step += 1
+    return {kind: {k: v.view(np.ndarray) for k, v in x.items()} for kind, x in batch.items()}
+
+  def state(self) -> dict[str, Any]:
+    """The position, for a checkpoint: plain JSON values."""
+    return {"step": self._step, "fingerprint": self._maker.fingerprint()}
+
+  def restore(self, state: dict[str, Any]) -> None:
+    """Goes on where `state` was taken, with any number of hosts and workers.
+
+    Raises:
+      ValueError: it was taken with other data or another configuration; says which.
+    """
+    own = self._maker.fingerprint()
+    for name, value in own.items():
+      if state["fingerprint"].get(name) != value:
+        raise ValueError(
+          f"the checkpoint's data loader had {name} = {state['fingerprint'].get(name)}, "
+          f"this one has {value}: use the same configuration and data, or another workdir"
+        )
+    self.close()
+    self._step = int(state["step"])
+
+  def close(self) -> None:
+    """Ends threads and worker processes; a later `next` starts them again."""
+    if self._batches is not None:
+      self._batches.close()
+      self._batches = None
+      _running.discard(self)
+
+  def __enter__(self) -> "BatchIterator":
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    self.close()
+
+
+class _Steps:
+  """grain's random-access source: element k is the batch of step start + k."""
+
+  def __init__(self, maker: Any, start: int, length: int):
+    self._maker, self._start, self._length = maker, start, length
+
+  def __len__(self) -> int:
+    return self._length
+
+  def __getitem__(self, k: Any) -> Any:
+    return self._maker[self._start + int(k)]
+
+
+def _start(maker: Any, step: int, workers: int, prefetch: int, length: int = _ENDLESS) -> Any:
+  """Starts reading ahead; batch by batch, so that workers deal out whole batches in order."""
+  import grain
+  from absl import flags
+
+  if not flags.FLAGS.is_parsed():  # a script or notebook without absl's app: grain asks for flags
+    flags.FLAGS.mark_as_parsed()
+  steps = grain.MapDataset.source(_Steps(maker, step, length))
+  if workers:
+    dataset = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    options = grain.experimental.DatasetOptions(min_shm_size=_SHARED_ARRAY_BYTES)
+    dataset = grain.experimental.WithOptionsIterDataset(dataset, options)
+    processes = grain.MultiprocessingOptions(
+      num_workers=workers, per_worker_buffer_size=_worker_buffer(workers, prefetch)
+    )
+    return iter(dataset.mp_prefetch(processes, worker_init_fn=_init_worker))
+  return iter(
+    steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch))
+  )
+
+
+def _worker_buffer(workers: int, prefetch: int) -> int:
+  """Batches that each worker holds ready."""
+  return -(-prefetch // workers)
+
+
+def _init_worker(number: int, count: int) -> None:
+  """Runs first in every worker: one thread, no device, and an end when the parent ends."""
+  import multiprocessing
+
+  import cv2
+
+  del number, count
+  os.environ["JAX_PLATFORMS"] = "cpu"
+  cv2.setNumThreads(0)
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
+  parent = multiprocessing.parent_process()
+
+  def wait() -> None:
+    if parent is not None:
+      parent.join()  # returns however the parent dies
+      os._exit(1)
+
+  threading.Thread(target=wait, daemon=True).start()
+
+
+def _check_shared_memory(maker: BatchMaker, batches: int) -> None:
+  """Workers hand over batches through shared memory: too little of it kills them without a word.
+
+  Raises:
+    ValueError: there is too little.
+  """
+  if not os.path.isdir(_SHARED_MEMORY):
+    return
+  height, width = maker.image_size
+  frames = 8 * (maker.temporal is not None) + 4 * (maker.pair is not None)
+  needed = maker.batch_size // maker.host_count * frames * height * width * 3 * batches
+  free = shutil.disk_usage(_SHARED_MEMORY).free
+  if needed > free:
+    raise ValueError(
+      f"loader workers need up to {needed / 2**20:.0f} MiB of shared memory, {_SHARED_MEMORY} has "
+      f"{free / 2**20:.0f} MiB: use fewer workers (0 needs none) or less prefetch, or enlarge it"
+    )
+
+
+class _FrameMaker:
+  """Random access to batches of consecutive frames."""
+
+  def __init__(
+    self,
+    dataset: Dataset,
+    ids: Int[np.ndarray, "n"],
+    batch_size: int,
+    image_size: tuple[int, int] | None,
+    with_labels: bool,
+  ):
+    self._dataset, self._ids, self._batch_size = dataset, ids, batch_size
+    self._image_size, self._with_labels = image_size, with_labels
+
+  def __getitem__(self, k: int) -> dict[str, np.ndarray]:
+    ids = self._ids[k * self._batch_size : (k + 1) * self._batch_size]
+    padded = np.concatenate([ids, np.repeat(ids[-1:], self._batch_size - len(ids))])
+    batch = self._dataset.read(padded, image_size=self._image_size, with_labels=self._with_labels)
+    return batch | {"ids": padded, "valid": np.arange(self._batch_size) < len(ids)}
+
+
+def make_frame_batches(
+  dataset: Dataset,
+  *,
+  batch_size: int,
+  image_size: tuple[int, int] | None,
+  with_labels: bool = False,
+  ids: Int[np.ndarray, "n"] | None = None,
+  prefetch: int = 2,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Every frame once, in order: what `Dataset.read` returns, with ids and valid.
+
+  Args:
+    dataset: one split.
+    batch_size: frames per batch; the last one is padded by repeating its last frame.
+    image_size: (height, width) of frames; None keeps the data set's one size.
+    with_labels: adds the labels.
+    ids: the only frames to read; None for all.
+    prefetch: batches read ahead, in a thread.
+
+  Yields:
+    dicts of arrays [batch_size, ...]; `valid` is False for padding.
+  """
+  chosen = np.arange(dataset.num_frames) if ids is None else np.asarray(ids, np.int64)
+  if batch_size < 1:
+    raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+  maker = _FrameMaker(dataset, chosen, batch_size, image_size, with_labels)
+  count = -(-len(chosen) // batch_size)
+  if count == 0:
+    return
+  batches = _start(maker, 0, 0, prefetch, count)
+  try:
+    yield from batches
+  finally:
+    batches.close()

@@ -17,6 +17,7 @@ def paper() -> ConfigDict:
   config.data.variant = "default"  # which of the source's configurations
   config.data.path = ""  # raw files, for sources that need them
   config.data.directory = ""  # a prepared data set; empty: where the source is built
+  config.data.also = ()  # more prepared data sets whose train split is trained on too
   config.data.train_split = "train"
   config.data.validation_split = "validation"
   config.data.test_split = "test"
@@ -25,7 +26,7 @@ def paper() -> ConfigDict:
   config.data.prefetch = 4
 
   config.sampling = ConfigDict()
-  config.sampling.unit = "frames"  # of the source video; or "seconds"
+  config.sampling.unit = "frames"  # of the source video; or "s"
   config.sampling.near_max = 10.0
   config.sampling.far_min = 200.0
   config.sampling.far_max = config_dict.placeholder(float)  # None: to the end of the take

@@ -57,7 +57,7 @@ def _gravity_first(config, until):
   """P2 §S.1: only gravity and reconstruction, then DSL with its own sampling and no gravity."""
   dsl = config.loss_weights.dsl
   config.sampling.gravity = ((0, 1.0), (until, 0.0))
-  with config.unlocked():
+  with config.ignore_type():
     for term in ("constant_acceleration", "order", "scale_change"):
       config.loss_weights[term] = ((0, 1.0), (until, 0.0))
     config.loss_weights["dsl"] = ((0, 0.0), (until, dsl))

@@ -15,6 +15,7 @@ from jaxpose.method import Method, Objective, Terms, Variables
 from jaxpose.methods.colour_jitter import colour_jitter
 from jaxpose.methods.swap import sample_appearance_sources, take_sources
 from jaxpose.models.perceptual import PerceptualFeatures
+from jaxpose.models.resnet import normalise_image
 from jaxpose.models.scene import Scene
 from jaxpose.shapes import FRAMES_PER_SAMPLE
 
@@ -71,7 +72,7 @@ def build_dsl(
 ) -> SceneMethod:
   """The method of P1 and P2 on the given networks.
 
-  Terms: `pixel` and `perceptual` (P2 eq. 2), `dsl` (P1 eq. 6), `constant_acceleration`, `order`
+  Terms: `pixel` (P2 eq. 2, on ImageNet-normalised colours) and `perceptual`, `dsl` (P1 eq. 6), `constant_acceleration`, `order`
   and `scale_change` (P1 eq. 9-11) on equidistant quadruples of falling people, and the priors
   `box_scale` and `box_location` (P1 §S.2) on means over the whole batch.
 
@@ -190,7 +191,8 @@ def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: di
   falling = sample["gravity"].astype(jnp.float32)
   ones = jnp.ones_like(falling)
   pixel = {"l1": reconstruction.l1, "l2": reconstruction.l2}[options.pixel_loss]
-  label, predicted = frames, out["reconstruction"]
+  # Errors are in the colours that the networks work in, as in NSD: in units of their usual spread.
+  label, predicted = normalise_image(frames), normalise_image(out["reconstruction"])
   if options.label_statistics is not None:
     predicted, label = reconstruction.normalise_by_label_statistics(
       predicted, label, minimum_std=options.label_statistics

@@ -111,8 +111,9 @@ def test_pixel_term_is_the_mean_squared_error_of_what_is_rendered(made):
     "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
   }
   shown = method.render(variables, frames)
+  std = np.array([0.229, 0.224, 0.225])
   error = (np.asarray(shown["reconstruction"]) - frames["image"] / 255.0) ** 2
-  np.testing.assert_allclose(terms["pixel"][0], error.reshape(2, 4, -1).mean((1, 2)), rtol=1e-4)
+  np.testing.assert_allclose(terms["pixel"][0], (error / std**2).reshape(2, 4, -1).mean((1, 2)), rtol=1e-4)
   bare = ((frames["background"] / 255.0 - frames["image"] / 255.0) ** 2).sum((1, 2, 3))
   np.testing.assert_allclose(shown["gain"], bare - error.sum((1, 2, 3)), rtol=1e-3, atol=1e-2)
 

@@ -1,0 +1,1 @@
+"""Jobs: thin command lines over the library."""

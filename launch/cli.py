@@ -1,0 +1,49 @@
+"""What the jobs share: clear errors instead of tracebacks, and the folder of a run."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
+
+
+def run_app(main: Callable[[Sequence[str]], int | None]) -> None:
+  """Runs a job; what is wrong with the input is said in a line, with exit status 1."""
+  app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  """Parses flags; a misspelt or ill-typed one is said in a line that names the nearest."""
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    if os.environ.get(VERBOSE):
+      raise
+    print(f"error: {_plain(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _plain(error: Exception) -> str:
+  """One line of what an error says, without a traceback that it quotes."""
+  text = str(error.args[0] if error.args else error).replace("\\n", "\n")
+  before, quoted, traceback = text.partition("Traceback (most recent call last)")
+  if quoted:
+    text = before + traceback.strip().splitlines()[-1]
+  return " ".join(text.split())
+
+
+def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
+  if len(argv) > 1:
+    print(f"error: unexpected argument {argv[1]!r}; options begin with --", file=sys.stderr)
+    return 2
+  try:
+    return main(argv) or 0
+  except (ValueError, OSError, FloatingPointError) as error:
+    if os.environ.get(VERBOSE):
+      raise
+    print(f"error: {error}", file=sys.stderr)
+    return 1

@@ -1,0 +1,87 @@
+"""The main job, whole: data, self-supervised training, export, pose probe, report.
+
+  python launch/run.py --config=configs/dsl.py
+  python launch/run.py --config=configs/dsl.py:smoke --workdir=runs/try --config.seed=1
+
+Started again with the same work directory it goes on where it was stopped. Every value of the
+configuration is set by --config.NAME=VALUE. --stages runs a part of the journey only.
+"""
+
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import cli
+
+STAGES = ("data", "train", "export", "probe", "report")
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, and :variant.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Where the run writes; default runs/FILE_VARIANT.")
+_DATA_ROOT = flags.DEFINE_string("data_root", "data", "Where data sets are built.")
+_STAGES = flags.DEFINE_list("stages", list(STAGES), f"Any of {', '.join(STAGES)}.")
+
+
+def main(argv):
+  del argv
+  unknown = set(_STAGES.value) - set(STAGES)
+  if unknown:
+    raise ValueError(f"--stages: no {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
+  begin = time.monotonic()
+  config = _CONFIG.value
+  if config is None:
+    raise ValueError("name a configuration: --config=configs/dsl.py")
+  file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+  workdir = pathlib.Path(_WORKDIR.value or f"runs/{file}_{config.name}")
+  config.data.directory = _prepare(config)
+  from jaxpose.experiment import Experiment
+
+  experiment = Experiment(config, workdir)
+  if "train" in _STAGES.value:
+    result = experiment.train()
+    if result.interrupted:
+      return 0
+  for stage in ("export", "probe", "report"):
+    if stage in _STAGES.value:
+      getattr(experiment, stage)()
+  _say_where(workdir, time.monotonic() - begin)
+  return 0
+
+
+def _prepare(config):
+  """The folder of prepared data, built where it is missing."""
+  if config.data.directory:
+    return config.data.directory
+  if not config.data.source:
+    raise ValueError(
+      "this configuration's data set is had from its owners: prepare it and name the folder by"
+      " --config.data.directory=DIR"
+    )
+  from launch import prepare
+
+  print(f"data: {config.data.source}, {config.data.variant}", flush=True)
+  return str(prepare.prepare_source(config.data, pathlib.Path(_DATA_ROOT.value)))
+
+
+def _say_where(workdir, seconds):
+  places = {
+    "configuration": "config.json",
+    "checkpoints": "checkpoints",
+    "metrics": "metrics.jsonl",
+    "embeddings": "embeddings",
+    "pose probe": "probe/results.md",
+    "regressor": "probe/regressor.npz",
+    "report": "report.html",
+  }
+  print(f"finished in {seconds / 60:.1f} minutes; in {workdir.resolve()}:")
+  for what, name in places.items():
+    if (workdir / name).exists():
+      print(f"  {what:14s} {workdir / name}")
+
+
+if __name__ == "__main__":
+  cli.run_app(main)

@@ -35,7 +35,7 @@ class Method:
       nothing of the example. No gradient flows through weights. `rng` is one key, the same on
       every device: fold example numbers into it (`parallel.fold_in_examples`). Statistics of the
       whole batch go through `parallel`, which is the identity outside of the step.
-      `outputs["summaries"]`, where given, is `{name: array}`; its mean over the batch is logged.
+      `outputs["summaries"]` is `{name: array}`; each mean over the batch is logged.
     embed: `(variables, batch) -> {name: [B, D]}`.
     objectives: one for most methods, two for adversarial ones. All of them see the variables as
       they were before the step.

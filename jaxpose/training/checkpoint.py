@@ -6,6 +6,7 @@ arrays, so that a run resumes on any number of devices and processes.
 """
 
 import contextlib
+import json
 import logging
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -74,6 +75,7 @@ class Checkpoints:
         if other >= step:
           self._manager.delete(other)
       content = dict(position) | {"collections": sorted(state.variables)}
+      content = json.loads(json.dumps(content))  # it is written later; the caller's may change
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -82,6 +84,12 @@ class Checkpoints:
         ),
         force=True,
       )
+
+  def clear(self) -> None:
+    """Removes all checkpoints of the folder."""
+    with _quiet(), _write_errors(self.folder):
+      for step in self._manager.all_steps():
+        self._manager.delete(step)
 
   def wait(self) -> None:
     """Returns when everything saved is on the disk.
@@ -156,9 +164,7 @@ def _latest(folder: pathlib.Path) -> int | None:
   if not folder.is_dir():
     return None
   steps = [
-    int(entry.name)
-    for entry in folder.iterdir()
-    if entry.name.isdecimal() and _is_whole(entry)
+    int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and _is_whole(entry)
   ]
   return max(steps, default=None)
 
@@ -178,7 +184,10 @@ def _read(folder: pathlib.Path, only: str | None = None) -> tuple[dict[str, Any]
       if only == "position":
         return {}, position
       reader = ocp.PyTreeCheckpointer()
-      shape = reader.metadata(path / "state").item_metadata.tree
+      described = reader.metadata(path / "state").item_metadata
+      if described is None:
+        raise ValueError("the list of its arrays is missing")
+      shape = described.tree
       if only is not None:
         shape = {only: shape[only]}
       wanted = jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), shape)

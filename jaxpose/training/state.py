@@ -1,5 +1,6 @@
 """Everything that a step changes."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ def make_state(
   method: Method,
   batch: Any,
   *,
-  optimisers: dict[str, Optimiser],
+  optimisers: Mapping[str, Optimiser],
   seed: int,
   over: parallel.Devices,
 ) -> TrainState:
@@ -49,7 +50,7 @@ _INIT = 2**31 - 1
 
 
 def trained_groups(
-  method: Method, optimisers: dict[str, Optimiser], present: tuple[str, ...]
+  method: Method, optimisers: Mapping[str, Optimiser], present: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
   """The parameter groups that each objective updates: those it names, without the frozen ones.
 

@@ -1,4 +1,4 @@
-"""The step: loss terms of a batch spread over devices, to one update of each objective's parameters.
+"""The step: from a batch spread over devices to one update of each objective's parameters.
 
 A term is Σ v·w / Σ w over the examples of all devices, so the result does not depend on how many
 devices share the batch. Each device differentiates its own share of that sum; the shares' gradients
@@ -238,7 +238,7 @@ def _divide(numerator: Array, denominator: Array) -> Array:
 
 
 def _mean_summaries(outputs: Mapping[str, Any]) -> dict[str, Any]:
-  summaries = outputs["summaries"] if "summaries" in outputs else {}
+  summaries = outputs["summaries"]
   means = {name: jnp.mean(jnp.asarray(x, jnp.float32)) for name, x in summaries.items()}
   return parallel.pmean(jax.lax.stop_gradient(means))
 
@@ -280,7 +280,7 @@ def _over_devices(
   in_axes: tuple[int | None, ...],
   donate: tuple[int, ...],
 ) -> Callable[..., Any]:
-  """`function` on every device; arguments without an axis, and all results, are the same on each."""
+  """`function` on every device; arguments without an axis, and results, are the same on each."""
   return jax.pmap(
     function,
     axis_name=parallel.AXIS,

@@ -1,0 +1,102 @@
+"""Signals that ask a run to end, and the lock that keeps two runs out of one folder."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import jax
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+  """Whether SIGTERM (or Ctrl-C) has asked the run to save and leave.
+
+  A signal is noted at once, but the loop can only look between two steps. Where it does not come to
+  look and save within `grace_s` (while XLA compiles, say), `give_up` is called from another thread
+  and the process ends with status 0; what was last saved stays. A second Ctrl-C interrupts as
+  usual. Outside of the main thread, where Python allows no handlers, nothing is watched.
+  """
+
+  def __init__(self, *, grace_s: float, give_up: Callable[[], None]) -> None:
+    self._grace_s, self._give_up = grace_s, give_up
+    self._asked = threading.Event()
+    self._over = threading.Event()
+    self._previous: dict[signal.Signals, object] = {}
+
+  def __enter__(self) -> "StopRequest":
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+      return self
+    self._read, self._write = socket.socketpair()
+    self._write.setblocking(False)
+    self._previous_fd = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+    for number in _SIGNALS:
+      self._previous[number] = signal.signal(number, self._handle)
+    threading.Thread(target=self._watch, daemon=True).start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._over.set()
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)  # type: ignore[arg-type]
+    if self._previous:
+      signal.set_wakeup_fd(self._previous_fd)
+      self._write.close()
+
+  def asked(self, step: int) -> bool:
+    """Whether to stop after `step`; the same answer on all processes of a run."""
+    if jax.process_count() > 1:
+      from jax.experimental import multihost_utils
+
+      return multihost_utils.reached_preemption_sync_point(step)
+    return self._asked.is_set()
+
+  def _handle(self, number: int, _: object) -> None:
+    if number == signal.SIGINT and self._asked.is_set():
+      raise KeyboardInterrupt
+    self._asked.set()
+
+  def _watch(self) -> None:
+    """Runs beside the main thread: the C-level handler writes even while that is busy."""
+    while True:
+      received = self._read.recv(1)
+      if not received:
+        self._read.close()
+        return
+      if received[0] in _SIGNALS:
+        break
+    if not self._over.wait(self._grace_s):
+      self._give_up()
+      os._exit(0)
+
+
+@contextlib.contextmanager
+def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps other runs out of `workdir` as long as this process lives, also if it is killed.
+
+  Raises:
+    ValueError: another run uses the folder.
+  """
+  import fcntl
+
+  path = workdir / ".lock"
+  with path.open("a+", encoding="utf-8") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      raise ValueError(
+        f"{workdir} is in use by another run (process {file.read().strip() or 'unknown'});"
+        " wait for it, stop it, or choose another work directory"
+      ) from None
+    except OSError:  # a file system without locks
+      yield
+      return
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    yield

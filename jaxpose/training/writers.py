@@ -1,0 +1,122 @@
+"""Where numbers go: JSON lines, TensorBoard."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+TIMES = "time/"  # names of what differs between two runs of the same configuration
+
+
+class Writer(Protocol):
+  """Takes the numbers of a run. Only the first process of a run calls it."""
+
+  def restart(self, step: int) -> None:
+    """Called once before anything else: the run goes on after `step` (0: it is new)."""
+
+  def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    """Numbers of one step."""
+
+  def images(self, step: int, values: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> None:
+    """Pictures of one step."""
+
+  def flush(self) -> None:
+    """Returns when all is on the disk."""
+
+  def close(self) -> None:
+    """Called once after everything else."""
+
+
+class JsonLinesWriter:
+  """One JSON object a line, `{"step": 10, name: number, ...}`; null where a number is not finite.
+
+  A resumed run first drops the lines after the step that it resumes from, and leaves out what
+  depends on the clock, so that its file equals that of a run never interrupted.
+  """
+
+  def __init__(self, path: pathlib.Path | str) -> None:
+    self._path = pathlib.Path(path)
+    self._file: Any = None
+
+  def restart(self, step: int) -> None:
+    """Drops lines after `step`, and a last line that was cut off."""
+    kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= step] if step else []
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    replacement = self._path.with_name(self._path.name + ".new")
+    replacement.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    os.replace(replacement, self._path)
+    self._file = self._path.open("a", encoding="utf-8")
+
+  def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    """Appends one line."""
+    numbers = {
+      name: float(value) if math.isfinite(value) else None
+      for name, value in values.items()
+      if not name.startswith(TIMES)
+    }
+    if numbers:
+      self._file.write(json.dumps({"step": step} | numbers) + "\n")
+      self._file.flush()
+
+  def images(self, step: int, values: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> None:
+    """Pictures have no place in this file."""
+
+  def flush(self) -> None:
+    """Forces the lines to the disk."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    """Closes the file."""
+    if self._file is not None:
+      self._file.close()
+
+
+class TensorBoardWriter:
+  """TensorBoard event files, written without TensorFlow."""
+
+  def __init__(self, folder: pathlib.Path | str) -> None:
+    self._folder = pathlib.Path(folder)
+    self._writer: Any = None
+
+  def restart(self, step: int) -> None:
+    """Opens a new event file; TensorBoard then hides events of older files after `step`."""
+    from tensorboardX import SummaryWriter
+
+    self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+
+  def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    """One point on each curve."""
+    for name, value in values.items():
+      self._writer.add_scalar(name, value, step)
+
+  def images(self, step: int, values: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> None:
+    """Pictures under their names."""
+    for name, image in values.items():
+      self._writer.add_image(name, image, step, dataformats="HWC")
+
+  def flush(self) -> None:
+    """Hands the events to the operating system."""
+    self._writer.flush()
+
+  def close(self) -> None:
+    """Closes the event file."""
+    if self._writer is not None:
+      self._writer.close()
+
+
+def read_json_lines(path: pathlib.Path | str) -> list[dict[str, Any]]:
+  """The lines of a `JsonLinesWriter`, without a last one that was cut off."""
+  return [json.loads(line) for line in _lines(pathlib.Path(path))]
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+  if not path.is_file():
+    return []
+  text = path.read_text(encoding="utf-8")
+  return text[: text.rfind("\n") + 1].splitlines()

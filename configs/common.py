@@ -123,6 +123,9 @@ def paper() -> ConfigDict:
   config.probe = ConfigDict()
   config.probe.regressor = "mlp"  # or "residual", "linear"
   config.probe.width = 2048
+  config.probe.depth = 2  # hidden layers; of "residual": blocks
+  config.probe.dropout = 0.5
+  config.probe.batch_norm = False  # NSD's public code has it after each ReLU
   config.probe.label_counts = (100, 500, 5000, 17000, 0)  # 0: all
   config.probe.seeds = (0, 1, 2)
   config.probe.steps = 50_000
@@ -157,10 +160,13 @@ def small(config: ConfigDict) -> ConfigDict:
   config.training.checkpoint_every = 250
   config.training.validate_every = 250
   config.training.validation_batches = 8
-  config.probe.width = 512
+  # Small enough that 30 trainings take about a minute.
+  config.probe.width = 256
+  config.probe.dropout = 0.2
   config.probe.label_counts = (100, 500, 2000, 8000, 0)
-  config.probe.steps = 3_000
-  config.probe.learning_rate = 1e-3
+  config.probe.steps = 1_500
+  config.probe.batch_size = 64
+  config.probe.learning_rate = 2e-3
   return config
 
 

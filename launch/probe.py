@@ -1,0 +1,97 @@
+"""How well 3D pose is read from a run's embeddings with few labels; saves the fitted regressor.
+
+  python launch/probe.py --workdir=runs/dsl_synthetic_people
+  python launch/probe.py --workdir=runs/mine --labels=my_labels.csv --label_counts=all
+  python launch/probe.py --workdir=runs/mine --label_counts=50,10%,all --regressor=residual
+
+Options that are not given are those of the run's configuration. Writes results.json, results.md,
+label_efficiency.png and regressor.npz; a probe that was stopped goes on where it was.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import flags
+
+from launch import cli
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The work directory of the run.", required=True)
+_EMBEDDINGS = flags.DEFINE_string(
+  "embeddings", None, "Folder of the export; embeddings in the workdir by default."
+)
+_OUT = flags.DEFINE_string("out", None, "Folder to write; probe in the workdir by default.")
+_LABELS = flags.DEFINE_string(
+  "labels",
+  None,
+  "A CSV table of the labelled frames, such as suggestions.csv filled in: sequence, camera, frame,"
+  " split, and <joint>_x_mm, _y_mm, _z_mm in camera axes; without a pose the data set's counts.",
+)
+_COUNTS = flags.DEFINE_list("label_counts", None, "Numbers of labels, shares (10%), or all.")
+_SEEDS = flags.DEFINE_list("seeds", None, "Seeds; each sees other labels.")
+_FEATURE = flags.DEFINE_enum(
+  "feature",
+  "time_variant",
+  ["time_variant", "time_invariant"],
+  "Which embedding the pose is read from.",
+)
+_REGRESSOR = flags.DEFINE_enum("regressor", None, ["mlp", "residual", "linear"], "Network.")
+_WIDTH = flags.DEFINE_integer("width", None, "Units of a hidden layer.", lower_bound=1)
+_DEPTH = flags.DEFINE_integer("depth", None, "Hidden layers, or residual blocks.", lower_bound=1)
+_DROPOUT = flags.DEFINE_float("dropout", None, "Share of hidden units dropped.")
+_BATCH_NORM = flags.DEFINE_bool("batch_norm", None, "Batch norm after each ReLU of the mlp.")
+_STEPS = flags.DEFINE_integer("steps", None, "Updates of a training.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", None, "Labelled frames an update.", lower_bound=1)
+_RATE = flags.DEFINE_float("learning_rate", None, "Of Adam.")
+
+# Flags that take the place of a value of the configuration's `probe` section.
+_OVERRIDES = {
+  "regressor": _REGRESSOR,
+  "width": _WIDTH,
+  "depth": _DEPTH,
+  "dropout": _DROPOUT,
+  "batch_norm": _BATCH_NORM,
+  "steps": _STEPS,
+  "batch_size": _BATCH,
+  "learning_rate": _RATE,
+}
+
+
+def main(argv):
+  del argv
+  from jaxpose import probing
+  from jaxpose.experiment import Experiment
+
+  experiment = Experiment.from_workdir(_WORKDIR.value)
+  values = experiment.config.probe.to_dict()
+  values.update({name: flag.value for name, flag in _OVERRIDES.items() if flag.value is not None})
+  counts = values["label_counts"]
+  if _COUNTS.value is not None:
+    counts = _COUNTS.value
+  elif _LABELS.value is not None:
+    counts = ["all"]
+  out = pathlib.Path(_OUT.value or experiment.workdir / "probe")
+  probing.probe_embeddings(
+    _EMBEDDINGS.value or experiment.workdir / "embeddings",
+    out,
+    fit=probing.fit_config(values),
+    label_counts=probing.label_counts(counts),
+    seeds=_seeds(_SEEDS.value) if _SEEDS.value is not None else values["seeds"],
+    feature=_FEATURE.value,
+    labels=_LABELS.value,
+  )
+  print((out / "results.md").read_text(encoding="utf-8"))
+  print(f"results, curve and regressor: {out}")
+  return 0
+
+
+def _seeds(values):
+  try:
+    return [int(value) for value in values]
+  except ValueError:
+    raise ValueError(f"--seeds must be whole numbers, not {','.join(values)}") from None
+
+
+if __name__ == "__main__":
+  cli.run_app(main)

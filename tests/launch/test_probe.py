@@ -1,0 +1,94 @@
+"""The command line of the probe on made-up embeddings; no network is trained but the regressors."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs import dsl
+from jaxpose.embeddings import save_embeddings
+from jaxpose.evaluation.regressor import load_regressor
+from jaxpose.skeleton import H36M17
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _make_run(workdir: pathlib.Path) -> None:
+  """A work directory as training and export leave it; features tell the pose."""
+  config = dsl.get_config("smoke")
+  workdir.mkdir(parents=True)
+  (workdir / "config.json").write_text(json.dumps(config.to_dict()))
+  mixing = np.random.default_rng(9).normal(size=(6, 51)) * 100
+  for number, split in enumerate(("train", "test")):
+    rng = np.random.default_rng(number)
+    hidden = rng.normal(size=(60, 6))
+    shared = {
+      "presence": np.ones(60, np.float32),
+      "present": np.full(60, -1, np.int32),
+      "sequence": np.zeros(60, np.int32),
+      "camera": np.zeros(60, np.int32),
+      "frame": np.arange(60, dtype=np.int32),
+      "sequence_names": np.array([f"{split} walk"]),
+      "joint_names": np.array(H36M17.joints),
+      "skeleton": np.array(json.dumps(H36M17.to_dict())),
+      "pose3d_mm": (hidden @ mixing).reshape(60, 17, 3).astype(np.float32),
+      "joint_valid": np.ones((60, 17), bool),
+    }
+    for prefix, noise in (("", 0.05), ("random_", 4.0)):
+      vectors = hidden + noise * rng.normal(size=hidden.shape)
+      path = workdir / "embeddings" / f"{prefix}{split}.npz"
+      save_embeddings(path, {**shared, "time_variant": vectors.astype(np.float32)})
+
+
+def _probe(workdir: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
+  return subprocess.run(
+    [sys.executable, "launch/probe.py", f"--workdir={workdir}", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_a_run_is_probed_from_the_command_line(tmp_path):
+  _make_run(tmp_path / "run")
+  options = ("--regressor=linear", "--learning_rate=0.03", "--steps=150", "--seeds=0,1")
+  done = _probe(tmp_path / "run", "--label_counts=20,50%,all", *options)
+  assert done.returncode == 0, done.stderr
+  for word in ("| 60 | mean pose |", "| 30 | random |", "| 20 | trained |", "N-MPJPE/17 joints"):
+    assert word in done.stdout
+  out = tmp_path / "run" / "probe"
+  written = {p.name for p in out.iterdir()}
+  assert written == {
+    "records.json", "results.json", "results.md", "label_efficiency.png", "regressor.npz",
+  }  # fmt: skip
+  regressor = load_regressor(out / "regressor.npz")
+  assert regressor.architecture.kind == "linear"
+  assert regressor.skeleton == H36M17
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (("--label_counts=61",), ("61 labels", "only 60")),
+    (("--seeds=one",), ("--seeds", "one")),
+    (("--labels=missing.csv",), ("missing.csv",)),
+    (("--dropout=1.5",), ("dropout",)),
+    (("--embeddings=elsewhere",), ("elsewhere", "launch/export.py")),
+  ],
+)
+def test_requests_that_cannot_be_are_said_in_a_line(tmp_path, arguments, words):
+  _make_run(tmp_path / "run")
+  done = _probe(tmp_path / "run", *arguments)
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: ")
+  assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+  done = _probe(tmp_path)
+  assert done.returncode == 1
+  assert "config.json" in done.stderr

@@ -1,0 +1,1 @@
+"""The report's parts: markup, charts, sections, and what collects their content."""

@@ -1,0 +1,120 @@
+import html
+import json
+
+import made_up_run
+import ml_collections
+import numpy as np
+import pytest
+
+from jaxpose import report
+from jaxpose.embeddings import save_embeddings
+from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults, save_results
+from jaxpose.evaluation.regressor import save_regressor
+
+CONFIG = ml_collections.ConfigDict(
+  {
+    "name": "made up",
+    "methods": ("dsl",),
+    "data": {"source": "rectangles", "directory": ""},
+    "export": {"checkpoint": "best"},
+    "training": {"best_by": "pixel"},
+    "report": {"frames": 5, "seed": 3},
+  }
+)
+METRICS = [f"{name}/3 joints" for name in ("MPJPE", "N-MPJPE", "P-MPJPE")]
+
+
+def make_run(tmp_path, names=("a", "b", "c"), **changes):
+  experiment = made_up_run.Experiment(tmp_path, CONFIG, names)
+  arrays = made_up_run.embeddings(experiment.dataset("test"), **changes)
+  for split in ("train", "test"):
+    save_embeddings(tmp_path / "embeddings" / f"{split}.npz", arrays)
+  rows = [{"step": i, "train/pixel": 1 / (i + 1), "validation/pixel": 0.5} for i in range(5)]
+  (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  return experiment
+
+
+def add_probe(tmp_path):
+  values = [("mean pose", 150.0), ("trained", 101.5), ("random", 140.0)]
+  records = [ProbeRecord(row, 40, 0, dict.fromkeys(METRICS, v), 1.0) for row, v in values]
+  rows = [row for row, _ in values]
+  save_results(tmp_path / "probe", ProbeResults(records, rows, [40], 3, {}, {}))
+  save_regressor(tmp_path / "probe" / "regressor.npz", made_up_run.regressor())
+
+
+def test_a_finished_run_makes_a_whole_page(tmp_path):
+  experiment = make_run(tmp_path)
+  add_probe(tmp_path)
+  path = report.make_report(experiment)
+  assert path == tmp_path / "report.html"
+  text = html.unescape(path.read_text(encoding="utf-8"))
+  for part in (
+    "train: random frames",
+    "test: random frames",
+    "5 of 36 frames, drawn with seed 3",
+    "test: worst by box IoU",
+    "test: worst reconstructions",
+    "best constant box",
+    "N-MPJPE/3 joints, 40 labels",
+    "mean pose 150.0; trained 101.5; random 140.0 mm",
+    "median IoU 1.00",
+    "step 7",
+    "right on 100.0% of 30 frames with a person",
+    "right on 100.0% of 6 frames empty",
+    "best validation/pixel",
+  ):
+    assert part in text, part
+  assert 'class="warning"' not in text
+  assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_run_without_labels_or_probe_has_a_page_too(tmp_path):
+  experiment = make_run(tmp_path)
+  arrays = made_up_run.embeddings(experiment.dataset("train"))
+  gone = ("pose3d_mm", "joint_valid", "present", "box_true_px", "joint_names")
+  bare = {k: v for k, v in arrays.items() if k not in gone}
+  save_embeddings(tmp_path / "embeddings" / "test.npz", bare)
+  out = tmp_path / "elsewhere" / "page.html"
+  assert report.make_report(experiment, frames=2, seed=1, path=out) == out
+  text = out.read_text(encoding="utf-8")
+  assert "3D poses" not in text
+  assert "Boxes in numbers" not in text
+  assert "2 of 36 frames, drawn with seed 1" in text
+
+
+def test_the_same_seed_makes_the_same_page(tmp_path):
+  experiment = make_run(tmp_path)
+  pages = []
+  for seed in (1, 1, 2):
+    gathered = report.gather_report(experiment, which="", frames=6, seed=seed)
+    pages.append([frame.title for group in gathered.groups for frame in group.frames])
+  assert pages[0] == pages[1] != pages[2]
+
+
+def test_hostile_sequence_names_are_escaped_everywhere(tmp_path):
+  hostile = "<script>alert(1)</script>"
+  experiment = make_run(tmp_path, (hostile, hostile + "2", hostile + "3"))
+  add_probe(tmp_path)
+  text = report.make_report(experiment).read_text(encoding="utf-8")
+  assert "alert(1)" in text
+  assert hostile not in text
+
+
+@pytest.mark.parametrize(
+  ("changes", "warning"),
+  [
+    ({"box_px": np.tile([10.0, 10, 30, 30], (36, 1))}, "box is the same on all frames"),
+    ({"mask_max": np.full(36, 0.01)}, "mask is nearly empty"),
+    ({"presence": np.zeros(36)}, "taken to be empty"),
+  ],
+)
+def test_what_went_wrong_is_said_at_the_top(tmp_path, changes, warning):
+  experiment = make_run(tmp_path, **changes)
+  gathered = report.gather_report(experiment, which="", frames=1, seed=0)
+  assert any(warning in text for text in gathered.warnings)
+
+
+def test_a_run_that_was_not_exported_says_what_to_do(tmp_path):
+  experiment = made_up_run.Experiment(tmp_path, CONFIG)
+  with pytest.raises(FileNotFoundError, match=r"launch/export\.py"):
+    report.make_report(experiment)

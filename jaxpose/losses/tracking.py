@@ -8,9 +8,13 @@ from jaxtyping import Array, Float
 
 
 def constant_acceleration(box: Float[Array, "B 4 4"]) -> Float[Array, " B"]:
-  """((u_1 + 3u_2) − (u_4 + 3u_3))² with u = u_y (P1 eq. 9): 0 for any constant acceleration."""
+  """((u_4 + 3u_2) − (u_1 + 3u_3))² with u = u_y (P1 eq. 8, 9): 0 for any constant acceleration.
+
+  P1 eq. 9 is printed with u_1 and u_4 exchanged, which would punish every motion, even a uniform
+  one; eq. 8, from which it follows, is right.
+  """
   u = box[..., 3]
-  return jnp.square((u[:, 0] + 3 * u[:, 1]) - (u[:, 3] + 3 * u[:, 2]))
+  return jnp.square((u[:, 3] + 3 * u[:, 1]) - (u[:, 0] + 3 * u[:, 2]))
 
 
 def falling_order(box: Float[Array, "B 4 4"], *, threshold: float) -> Float[Array, " B"]:

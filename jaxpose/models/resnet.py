@@ -3,7 +3,7 @@
 `ResNet18/34/50/101` are the standard networks (He et al. 2016, stride in the 3x3 convolution of a
 bottleneck as torchvision does). `ResNetSmall` is the same code at a width that a CPU can train.
 
-torchvision's dotted names become Flax names by one rule (`torch_weights.flax_path`):
+torchvision's dotted names become Flax names by one rule (`torch_weights.torch_name`):
 `layer1.0.conv1` is `layer1_0/conv1`, `downsample.0` and `.1` are `downsample_conv` and
 `downsample_bn`. The classifier `fc` is not part of the network.
 """

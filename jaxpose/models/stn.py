@@ -6,6 +6,7 @@ separable: all of it is 1-D `jax.scipy.ndimage.map_coordinates` along rows and t
 Everything here is float32 (bfloat16 would round the coordinate 377.3 to 378).
 """
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -107,6 +108,7 @@ def _resample(images, scale_shift, size, outside, form):
   return jax.vmap(one)(images.astype(jnp.float32), scale_shift.astype(jnp.float32))
 
 
+@functools.partial(jax.jit, static_argnames=("size", "outside", "form"))
 def crop(
   images: Float[Array, "N H W C"],
   box: Float[Array, "N 4"],
@@ -131,6 +133,7 @@ def crop(
   return _resample(images, box, size, outside, "gather" if form == "auto" else form)
 
 
+@functools.partial(jax.jit, static_argnames=("size", "outside", "form"))
 def paste(
   crops: Float[Array, "N h w C"],
   box: Float[Array, "N 4"],

@@ -32,13 +32,17 @@ from jaxpose.geometry import Camera
 from jaxpose.skeleton import Skeleton
 
 
-class PoseVideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class PoseVideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
   """Writes pose video data sets. Subclasses give `skeleton`, `splits`, `sequences` and VERSION."""
 
   VERSION = tfds.core.Version("1.0.0")
   code_path = (
     None  # TFDS would look there for checksums, through a module that it doesn't depend on
   )
+
+  def __init_subclass__(cls, **kwargs: Any) -> None:
+    """Keeps subclasses out of TFDS's global register, where names may clash."""
+    super().__init_subclass__(**({"skip_registration": True} | kwargs))
 
   def __init__(self, *, file_format: str = "array_record", **kwargs: Any):
     super().__init__(file_format=file_format, **kwargs)
@@ -222,8 +226,10 @@ class _SplitTable:
 
   def save(self, split: str, options: dict[str, Any]) -> None:
     """Writes index_<split>.npz and sequences_<split>.json."""
-    types = {"start": np.int64, "length": np.int64, "moving": np.bool_}
-    columns = {f"track_{k}": np.array(v, types.get(k, np.int32)) for k, v in self._tracks.items()}
+    types: dict[str, Any] = {"start": np.int64, "length": np.int64, "moving": np.bool_}
+    columns: dict[str, Any] = {
+      f"track_{k}": np.array(v, types.get(k, np.int32)) for k, v in self._tracks.items()
+    }
     columns |= {f"frame_{k}": np.concatenate(v) for k, v in self._frames.items()}
     np.savez(self._directory / f"index_{split}.npz", **columns)
     description = {

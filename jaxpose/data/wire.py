@@ -13,6 +13,7 @@ import numpy as np
 
 _BYTES, _FLOATS, _INTS = 1, 2, 3
 _VARINT, _LENGTH, _FIXED32 = 0, 2, 5
+_MAX = (1 << 64) - 1
 
 Value = bytes | np.ndarray
 
@@ -87,7 +88,7 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
       raise ValueError("an integer of more than ten bytes")
     byte = view[position]
     position += 1
-    value |= (byte & 0x7F) << shift
+    value |= (byte & 0x7F) << shift & _MAX
     shift += 7
   return value, position
 

@@ -1,0 +1,406 @@
+"""A batch is a function of (seed, step, host): not of workers, nor of interruptions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_data import HEIGHT, WIDTH, TinyVideo, open_tiny, tiny_track
+
+from datasets.pose_video import prepare
+from jaxpose.data import pipeline, records
+from jaxpose.data.batches import PairConfig, Source, TemporalConfig
+from jaxpose.data.index import open_dataset
+from jaxpose.data.pipeline import make_batches, make_frame_batches
+
+TEMPORAL = TemporalConfig(near_max=3, far_min=8)
+FALLS = TemporalConfig(
+  near_max=3, far_min=8, gravity=((0, 1.0), (2, 0.5), (4, 0.0)), spacing_min=2, spacing_max=6
+)
+PAIR = PairConfig(gap_min=2, gap_max=7)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+  return open_tiny(tmp_path_factory.mktemp("data"))
+
+
+def load(dataset, **changes):
+  arguments = {"temporal": TEMPORAL, "batch_size": 6, "seed": 3, "image_size": (16, 20)} | changes
+  return make_batches(dataset, **arguments)
+
+
+def take(iterator, count):
+  with iterator:
+    return [next(iterator) for _ in range(count)]
+
+
+def assert_equal(first, second):
+  assert len(first) == len(second)
+  for a, b in zip(first, second):
+    assert a.keys() == b.keys()
+    for kind in a:
+      assert a[kind].keys() == b[kind].keys()
+      for name in a[kind]:
+        assert a[kind][name].dtype == b[kind][name].dtype
+        np.testing.assert_array_equal(a[kind][name], b[kind][name], err_msg=name)
+
+
+def shown(image):
+  """(sequence, camera, frame) that the tiny data's colour of an image says."""
+  red, green, blue = image.reshape(-1, 3).mean(axis=0)
+  return round((red - 20) / 60), round((green - 30) / 90), round(blue / 4)
+
+
+def test_temporal_batches_show_the_frames_they_name(dataset):
+  for step, batch in enumerate(take(load(dataset, batch_size=8), 3)):
+    assert set(batch) == {"temporal"}
+    t = batch["temporal"]
+    assert t["image"].shape == (8, 4, 16, 20, 3)
+    assert t["image"].dtype == t["background"].dtype == np.uint8
+    assert t["background"].shape == (8, 1, 16, 20, 3)
+    np.testing.assert_array_equal(t["example"], np.arange(8) + 8 * step)
+    assert t["example"].dtype == np.uint32
+    assert t["position"].dtype == np.float32
+    assert not t["gravity"].any()
+    for row in range(8):
+      number = int(t["sequence"][row]), int(t["camera"][row])
+      for i in range(4):
+        # 24 × 40 letterboxed into 16 × 20 is 12 × 20
+        sequence, camera, frame = shown(t["image"][row, i, 2:14])
+        assert (sequence, camera) == number
+        assert abs(frame - t["frame"][row, i]) <= 1  # JPEG
+      assert (t["background"][row, 0, 8, 8] == (200, 10 * number[0], 70 * number[1])).all()
+      assert t["subject"][row] == number[0]
+    np.testing.assert_array_equal(t["position"], t["frame"] - t["frame"][:, :1])
+    distance = np.abs(t["position"])
+    assert (distance[:, 1] <= 3).all()
+    assert (distance[:, 3] >= 8).all()
+
+
+def test_pairs_show_two_views_and_mirror_one(dataset):
+  kinds = set()
+  for batch in take(load(dataset, pair=PAIR, temporal=None, image_size=None), 6):
+    assert set(batch) == {"pair"}
+    p = batch["pair"]
+    assert p["image"].shape == p["background"].shape == (6, 2, HEIGHT, WIDTH, 3)
+    for row in range(6):
+      assert p["sequence"][row] == 0
+      assert set(p["camera"][row]) == {0, 1}
+      gap = abs(int(p["frame"][row, 0]) - int(p["frame"][row, 1]))
+      assert (gap == 0) == p["synchronised"][row]
+      assert gap == 0 or 2 < gap < 7
+      kinds.add((bool(p["synchronised"][row]), bool(p["flipped"][row])))
+      for view in range(2):
+        found = shown(p["image"][row, view])
+        assert found[:2] == (0, p["camera"][row, view])
+        assert abs(found[2] - p["frame"][row, view]) <= 1
+  assert kinds == {(True, False), (False, False), (True, True)}
+
+
+class Halves(TinyVideo):
+  """Two cameras whose images and backgrounds are dark on the left."""
+
+  splits = ("train",)
+
+  def sequences(self, split):
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[:, WIDTH // 2 :] = 200
+    tracks = []
+    for camera in range(2):
+      track = tiny_track(0, camera, range(10), background=image)
+      track.images = [records.encode_jpeg(image, 95)] * 10
+      tracks.append(track)
+    yield records.Sequence("s", "a", "b", 25.0, tracks)
+
+
+def test_exactly_one_view_of_a_flipped_pair_is_mirrored_with_its_background(tmp_path):
+  halves = open_dataset(prepare(Halves, tmp_path), "train")
+  pair = PairConfig(gap_min=1, gap_max=5, synchronised=0.3, unsynchronised=0.2, flipped=0.5)
+  for batch in take(load(halves, temporal=None, pair=pair, image_size=None), 4):
+    p = batch["pair"]
+    mirrored = p["image"][:, :, 3, 3, 0] > 100
+    np.testing.assert_array_equal(mirrored.sum(axis=1), p["flipped"].astype(int))
+    np.testing.assert_array_equal(p["background"][:, :, 3, 3, 0] > 100, mirrored)
+    assert ((p["image"][:, :, 3, -3, 0] > 100) != mirrored).all()
+
+
+def test_falls_follow_their_schedule(dataset):
+  for step, batch in enumerate(take(load(dataset, temporal=FALLS, batch_size=16), 6)):
+    t = batch["temporal"]
+    gravity = t["gravity"]
+    assert gravity.sum() in ((16,), (16,), range(2, 15), range(2, 15), (0,), (0,))[step]
+    assert (t["sequence"][gravity] == 1).all()
+    apart = np.diff(t["frame"][gravity], axis=1)
+    assert (apart == apart[:, :1]).all()
+    assert np.isin(apart, (2, 4)).all()
+    assert ((t["frame"][gravity] >= 4) & (t["frame"][gravity] <= 18)).all()
+    np.testing.assert_array_equal(t["position"], t["frame"] - t["frame"][:, :1])
+
+
+def test_falls_asked_of_data_without_any_are_an_error(tmp_path):
+  halves = open_dataset(prepare(Halves, tmp_path), "train")
+  with pytest.raises(ValueError, match="split train: no four falling frames"):
+    load(halves, temporal=FALLS)
+
+
+def test_workers_do_not_change_the_batches(dataset):
+  alone = take(load(dataset, temporal=FALLS, pair=PAIR), 5)
+  assert_equal(alone, take(load(dataset, temporal=FALLS, pair=PAIR, workers=2), 5))
+
+
+def test_restoring_goes_on_as_if_never_stopped(dataset):
+  whole = take(load(dataset), 7)
+  first = load(dataset)
+  for _ in range(3):
+    next(first)
+  state = json.loads(json.dumps(first.state()))
+  first.close()
+  assert state["step"] == 3
+  second = load(dataset)
+  next(second)  # wherever it was
+  second.restore(state)
+  assert second.step == 3
+  assert_equal(take(second, 4), whole[3:])
+  assert_equal(take(load(dataset, start_step=5), 2), whole[5:])
+
+
+def test_a_closed_iterator_goes_on_when_asked(dataset):
+  whole = take(load(dataset), 3)
+  iterator = load(dataset)
+  parts = [next(iterator)]
+  iterator.close()
+  iterator.close()
+  parts += [next(iterator), next(iterator)]
+  iterator.close()
+  assert_equal(parts, whole)
+
+
+@pytest.mark.parametrize(
+  ("change", "name"),
+  [
+    ({"seed": 4}, "seed"),
+    ({"batch_size": 8}, "batch_size"),
+    ({"image_size": (8, 8)}, "image_size"),
+    ({"temporal": TemporalConfig(near_max=2, far_min=8)}, "temporal"),
+    ({"pair": PAIR}, "pair"),
+  ],
+)
+def test_a_state_of_another_configuration_is_refused(dataset, change, name):
+  state = load(dataset).state()
+  with pytest.raises(ValueError, match=f"loader had {name} ="):
+    load(dataset, **change).restore(state)
+
+
+def test_a_state_of_other_data_is_refused(dataset):
+  other = open_dataset(dataset.directory, "test")
+  with pytest.raises(ValueError, match="loader had data ="):
+    load(other).restore(load(dataset).state())
+
+
+def test_hosts_share_each_batch_without_overlap_or_loss(dataset):
+  whole = take(load(dataset, temporal=FALLS, pair=PAIR), 3)
+  parts = [
+    take(load(dataset, temporal=FALLS, pair=PAIR, host_index=h, host_count=3), 3) for h in range(3)
+  ]
+  joined = [
+    {
+      kind: {n: np.concatenate([part[step][kind][n] for part in parts]) for n in whole[0][kind]}
+      for kind in ("temporal", "pair")
+    }
+    for step in range(3)
+  ]
+  assert_equal(joined, whole)
+  state = load(dataset, temporal=FALLS, pair=PAIR).state()
+  load(dataset, temporal=FALLS, pair=PAIR, host_index=1, host_count=2).restore(state)
+
+
+def test_batches_that_cannot_be_shared_are_errors(dataset):
+  for wrong in ({"host_count": 4}, {"host_index": 2, "host_count": 2}):
+    with pytest.raises(ValueError, match="cannot be shared"):
+      load(dataset, **wrong)
+  with pytest.raises(ValueError, match="at least one data set"):
+    load([])
+  with pytest.raises(ValueError, match="neither"):
+    load(dataset, temporal=None)
+  with pytest.raises(ValueError, match="workers"):
+    load(dataset, workers=-1)
+
+
+def test_several_data_sets_mix_by_weight(dataset, tmp_path):
+  halves = open_dataset(prepare(Halves, tmp_path), "train")
+  sources = [Source(dataset, weight=3.0, sequences=(1,)), Source(halves, weight=1.0)]
+  count = np.zeros(4)
+  for batch in take(load(sources, batch_size=40, pair=PAIR), 5):
+    # numbers of the second data set follow on the two sequences and subjects of the first
+    count += np.bincount(batch["temporal"]["sequence"], minlength=4)
+    np.testing.assert_array_equal(batch["temporal"]["subject"], batch["temporal"]["sequence"])
+    dark = batch["temporal"]["image"][:, 0, 8, 3, 0] < 10
+    np.testing.assert_array_equal(dark, batch["temporal"]["sequence"] == 2)
+    # the first gives no pairs from its one-camera sequence: all come from the second
+    assert (batch["pair"]["sequence"] == 2).all()
+  assert count[0] == count[3] == 0
+  assert abs(count[1] - 150) < 30
+  by_size = load([Source(dataset), Source(halves)])._maker
+  sizes = [len(t.references) for t in by_size.tables.triplets]
+  source, _, _ = by_size.draw_temporal(0, np.arange(20_000))
+  assert abs((source == 0).mean() - sizes[0] / sum(sizes)) < 0.02
+
+
+class Panning(TinyVideo):
+  """A camera that moves by 1 px a frame over stripes."""
+
+  splits = ("train",)
+
+  def sequences(self, split):
+    n = 20
+    panorama = np.zeros((HEIGHT, WIDTH + 20, 3), np.uint8)
+    panorama[..., 1] = 4 * np.arange(WIDTH + 20)
+    pan = np.tile(np.eye(3), (n, 1, 1))
+    pan[:, 0, 2] = np.arange(n)
+    track = tiny_track(0, 0, range(n), homography=pan, background=panorama)
+    yield records.Sequence("s", "a", "b", 25.0, [track])
+
+
+def test_moving_cameras_have_a_background_per_frame(tmp_path, dataset):
+  moving = open_dataset(prepare(Panning, tmp_path), "train")
+  t = take(load(moving, image_size=None), 1)[0]["temporal"]
+  assert t["background"].shape == (6, 4, HEIGHT, WIDTH, 3)
+  np.testing.assert_allclose(t["background"][:, :, 5, 0, 1], 4 * t["frame"], atol=1)
+  mixed = take(load([Source(moving), Source(dataset)], image_size=None, batch_size=12), 1)[0]
+  t = mixed["temporal"]
+  assert t["background"].shape == (12, 4, HEIGHT, WIDTH, 3)
+  fixed = t["sequence"] > 0
+  assert fixed.any()
+  assert (t["background"][fixed][..., 0] == 200).all()
+  np.testing.assert_allclose(t["background"][~fixed, :, 5, 0, 1], 4 * t["frame"][~fixed], atol=1)
+
+
+def test_frame_batches_hold_every_frame_once(dataset):
+  batches = list(make_frame_batches(dataset, batch_size=25, image_size=(16, 20), with_labels=True))
+  assert [b["valid"].sum() for b in batches] == [25, 25, 12]
+  ids = np.concatenate([b["ids"][b["valid"]] for b in batches])
+  np.testing.assert_array_equal(ids, np.arange(62))
+  for batch in batches:
+    assert batch["image"].shape == batch["background"].shape == (25, 16, 20, 3)
+    expected = dataset.read(batch["ids"], image_size=(16, 20), with_labels=True)
+    for name in expected:
+      np.testing.assert_array_equal(batch[name], expected[name])
+  some = list(make_frame_batches(dataset, batch_size=4, image_size=None, ids=np.array([9, 3])))
+  np.testing.assert_array_equal(some[0]["ids"], [9, 3, 3, 3])
+  assert shown(some[0]["image"][1])[:2] == (0, 0)
+  assert "K" not in some[0]
+  assert not list(make_frame_batches(dataset, batch_size=4, image_size=None, ids=np.array([], int)))
+
+
+def test_damage_reaches_the_reader_from_threads_and_workers(dataset, tmp_path):
+  import shutil
+
+  copy = shutil.copytree(dataset.directory, tmp_path / "copy")
+  for shard in copy.glob("*train*array_record*"):
+    shard.write_bytes(shard.read_bytes()[:-100])
+  damaged = open_dataset(copy, "train")
+  for workers in (0, 1):
+    with load(damaged, workers=workers) as iterator, pytest.raises(ValueError, match="cut short"):
+      next(iterator)
+
+
+def test_too_little_shared_memory_is_an_error_before_workers_start(dataset, monkeypatch):
+  from collections import namedtuple
+
+  usage = namedtuple("usage", "total used free")(1, 1, 1000)
+  monkeypatch.setattr(pipeline.os.path, "isdir", lambda path: True)
+  monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage)
+  with pytest.raises(ValueError, match="shared memory"):
+    load(dataset, workers=2)
+  load(dataset, workers=0)
+
+
+def run_child(code, folder):
+  """Starts a script that loads with two workers; returns it once it has its first batch."""
+  root = Path(__file__).resolve().parents[2]
+  head = f"""
+    import os, sys, time
+    sys.path[:0] = [{str(root)!r}, {str(root / "tests")!r}]
+    from jaxpose.data.index import open_dataset
+    from jaxpose.data.batches import TemporalConfig
+    from jaxpose.data.pipeline import make_batches
+    if __name__ == "__main__":
+      batches = make_batches(
+        open_dataset({str(folder)!r}, "train"), temporal=TemporalConfig(near_max=3, far_min=8),
+        batch_size=6, seed=3, image_size=(16, 20), workers=2)
+      next(batches)
+      print("ready", flush=True)
+  """
+  script = textwrap.dedent(head) + textwrap.indent(textwrap.dedent(code), "  ")
+  path = Path(folder).parent / "child.py"
+  path.write_text(script)
+  return subprocess.Popen(
+    [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
+
+
+def children_of(pid):
+  found = []
+  for stat in Path("/proc").glob("[0-9]*/stat"):
+    try:
+      fields = stat.read_text().rsplit(")", 1)[1].split()
+    except OSError:
+      continue
+    if int(fields[1]) == pid and fields[0] != "Z":
+      found.append(int(stat.parent.name))
+  return found
+
+
+def wait_until_gone(pids, seconds):
+  end = time.monotonic() + seconds
+  while any(Path(f"/proc/{pid}").exists() for pid in pids):
+    assert time.monotonic() < end, f"still there: {pids}"
+    time.sleep(0.1)
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="counts processes in /proc")
+
+
+@pytest.mark.slow
+@needs_proc
+def test_workers_end_with_a_killed_parent(dataset):
+  child = run_child("time.sleep(60)", dataset.directory)
+  child.stdout.readline()
+  workers = children_of(child.pid)
+  assert len(workers) >= 2
+  child.send_signal(signal.SIGKILL)
+  child.wait()
+  wait_until_gone(workers, 20)
+
+
+@pytest.mark.slow
+def test_a_script_that_forgets_to_close_still_ends(dataset):
+  child = run_child("sys.exit(0)", dataset.directory)
+  child.communicate(timeout=60)
+  assert child.returncode == 0
+
+
+@pytest.mark.slow
+@needs_proc
+def test_a_killed_worker_is_an_error_not_a_wait(dataset):
+  code = """
+    import multiprocessing
+    for process in multiprocessing.active_children():
+      process.kill()
+    try:
+      for _ in range(50):
+        next(batches)
+    except RuntimeError as error:
+      print("error", error, flush=True)
+    batches.close()
+  """
+  child = run_child(code, dataset.directory)
+  out, _ = child.communicate(timeout=90)
+  assert "error Worker process was terminated" in out

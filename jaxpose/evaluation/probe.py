@@ -113,18 +113,29 @@ class _Job:
 
 
 def find_skeleton(embeddings: Embeddings, table: LabelTable | None = None) -> Skeleton:
-  """The skeleton that was exported with the data set, else that of the label table's columns.
+  """The skeleton that was exported with the data set, or that of the label table's columns.
+
+  The table's counts where the data set has no pose of its own and lacks joints of the table.
 
   Raises:
     ValueError: there are no labels of either kind.
   """
+  own = None
   if "skeleton" in embeddings:
-    return Skeleton.from_dict(json.loads(str(embeddings["skeleton"])))
+    own = Skeleton.from_dict(json.loads(str(embeddings["skeleton"])))
   if table is not None and table.joints:
-    return skeleton_from_joint_names("labels", table.joints)
-  raise ValueError(
-    "the data set has no 3D labels: fill in a table of poses and give it with --labels=FILE"
-  )
+    fits = own is not None and set(table.joints) <= set(own.joints)
+    if not fits and not _has_poses(embeddings):
+      return skeleton_from_joint_names("labels", table.joints)
+  if own is None:
+    raise ValueError(
+      "the data set has no 3D labels: fill in a table of poses and give it with --labels=FILE"
+    )
+  return own
+
+
+def _has_poses(embeddings: Embeddings) -> bool:
+  return "pose3d_mm" in embeddings and bool(np.isfinite(embeddings["pose3d_mm"]).any())
 
 
 def _score_all(

@@ -161,6 +161,24 @@ def test_labels_from_a_table_alone():
     probe.run_probe(train, test, label_counts=["all"], seeds=[0], fit=_FIT)
 
 
+def test_joints_of_a_table_that_the_data_set_does_not_know():
+  train, test = _data()
+  own = train["trained"]
+  table = LabelTable(
+    ["walk"], [0], [5], ["train"], ("pelvis", "tail"), np.arange(6.0).reshape(1, 2, 3)
+  )
+  assert probe.find_skeleton(own, table) == _SKELETON  # it has poses: the table must fit them
+  own["pose3d_mm"][:] = np.nan
+  assert probe.find_skeleton(own, table).joints == ("pelvis", "tail")
+  assert probe.find_skeleton(own, table._replace(joints=("nose",))) == _SKELETON
+  assert probe.find_skeleton(own) == _SKELETON
+  results, regressor = probe.run_probe(
+    train, test, label_counts=["all"], seeds=[0], fit=_FIT, table=table
+  )
+  assert regressor.skeleton.joints == ("pelvis", "tail")
+  assert results.num_joints == 2
+
+
 def test_requests_that_cannot_be():
   train, test = _data()
   with pytest.raises(ValueError, match="only 120 training frames"):

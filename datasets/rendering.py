@@ -6,6 +6,7 @@ here, which IEEE 754 rounds alike everywhere: equal points give equal pixels on 
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
@@ -246,7 +247,7 @@ def _z_buffer(
   sub = (frame * (height * SUBSAMPLES) + hit["row"]) * (width * SUBSAMPLES) + hit["column"]
   nearest = np.full(frames * height * width * SUBSAMPLES**2, np.inf, np.float32)
   winner = np.full(len(nearest), -1, np.int64)
-  for first, last in zip(bounds[:-1], bounds[1:]):
+  for first, last in itertools.pairwise(bounds):
     place, depth = sub[first:last], hit["depth"][first:last]
     closer = np.flatnonzero(depth < nearest[place])
     nearest[place[closer]] = depth[closer]
@@ -333,8 +334,8 @@ def masks_and_boxes(
   masks[:, y0 : y0 + inside.shape[1], x0 : x0 + inside.shape[2]] = inside * np.uint8(255)
   boxes = np.full((len(inside), 4), np.nan, np.float32)
   for axis, start in ((1, x0), (2, y0)):
-    line = inside.any(axis=axis)
-    seen = line.any(axis=1)
+    line = np.asarray(np.any(inside, axis=axis))
+    seen = np.any(line, axis=1)
     first = line.argmax(axis=1) + start - 0.5
     last = line.shape[1] - line[:, ::-1].argmax(axis=1) + start - 0.5
     boxes[seen, axis - 1], boxes[seen, axis + 1] = first[seen], last[seen]

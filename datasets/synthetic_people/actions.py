@@ -154,7 +154,7 @@ def _wave(curves: Curves, t: np.ndarray, rng: Rng, side: str, amount: np.ndarray
     "shoulder_abduct": rng.uniform(90, 130) + 12 * swing,
     "shoulder_flex": rng.uniform(0, 20),
     "elbow": 55 + 28 * swing,
-    "shoulder_twist": -85.0,
+    "shoulder_twist": 85.0,
   }
   for name, value in targets.items():
     curve = curves[f"{side}_{name}"]
@@ -190,7 +190,7 @@ def _reach(t: np.ndarray, rng: Rng) -> tuple[Curves, np.ndarray]:
 
 
 def _crouch(curves: Curves, amount: np.ndarray, knee: float, lean: float) -> None:
-  """Bends both legs with the feet flat: trunk and thighs fold so that the weight stays over them."""
+  """Bends both legs with the feet flat: trunk and thighs fold to keep the weight over them."""
   for side in ("left", "right"):
     curves[f"{side}_knee"] += amount * knee
     curves[f"{side}_hip_flex"] += amount * (0.5 * knee + lean)
@@ -270,7 +270,7 @@ def _throw(t: np.ndarray, rng: Rng) -> tuple[Curves, np.ndarray]:
   curves[f"{side}_shoulder_abduct"] += 85 * cock + 10 * fling
   curves[f"{side}_shoulder_flex"] += -20 * cock + 95 * fling
   curves[f"{side}_elbow"] += 85 * cock + 5 * fling
-  curves[f"{side}_shoulder_twist"] -= 70 * cock
+  curves[f"{side}_shoulder_twist"] += 70 * cock
   curves[f"{other}_shoulder_flex"] += 60 * cock - 15 * fling
   curves["spine_yaw"] += sign * (30 * cock - 30 * fling)
   curves["pelvis_yaw"] += sign * (15 * cock - 15 * fling)

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
 
 from datasets.rendering import HEAD, PLAIN, TORSO, Capsules, Materials, rotate
 from datasets.synthetic_people.bodies import POINT, Pose, Subject
@@ -38,14 +37,22 @@ def _limbs(side: str) -> tuple[Part, ...]:
   return (
     Part(f"{side}_upper_arm", f"{side}_shoulder", f"{side}_elbow", "chest", (52, 43)),
     Part(f"{side}_forearm", f"{side}_elbow", f"{side}_wrist", "chest", (42, 32)),
-    Part(f"{side}_hand", f"{side}_wrist", f"{side}_hand", "chest", (36, 40)),
+    Part(f"{side}_hand", f"{side}_wrist", f"{side}_hand", "chest", (38, 44)),
     Part(f"{side}_thigh", f"{side}_hip", f"{side}_knee", "pelvis", (84, 60)),
     Part(f"{side}_shin", f"{side}_knee", f"{side}_ankle", "pelvis", (58, 42)),
     Part(f"{side}_foot", f"{side}_heel", f"{side}_toe", "pelvis", (38, 34)),
   )
 
 
-def _halves(name: str, start: str, end: str, axes: str, radius: tuple, low: float, high: float):
+def _halves(
+  name: str,
+  start: str,
+  end: str,
+  axes: str,
+  radius: tuple[float, float],
+  low: float,
+  high: float,
+) -> tuple[Part, ...]:
   """Two capsules side by side: a trunk is wider than deep."""
   return tuple(
     Part(f"{name}_{side}", start, end, axes, radius, (0, s * low, 0), (0, s * high, 0), TORSO)
@@ -104,81 +111,94 @@ def sample_subject(rng: np.random.Generator, name: str) -> Subject:
   return Subject(name, length, girth, long_hair, _sample_clothes(rng))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Look:
+  """The material of one part: fields as in `Materials`; None for the colour of the front."""
+
+  front: np.ndarray
+  back: np.ndarray | None = None
+  end: np.ndarray | None = None
+  split: float = NEVER
+  stripe: np.ndarray | None = None
+  stripe_rate: float = 0.0
+  emblem: np.ndarray | None = None
+
+
 def _sample_clothes(rng: np.random.Generator) -> Materials:
+  """Colours, sleeves and trousers; what tells front from back and left from right is a rule.
+
+  Front: skin for a face, a light panel on the chest. Back: hair, the darker half of the shirt.
+  Left: light cloth with dark rings, white glove and shoe. Right: plain dark cloth, black ones.
+  """
   skin = np.array(_SKIN[rng.integers(len(_SKIN))]) * rng.uniform(0.95, 1.05)
   hair = np.array(_HAIR[rng.integers(len(_HAIR))])
   shirt, trousers = _colour(rng, (0.55, 0.95), (0.5, 0.85)), _colour(rng, (0.4, 0.9), (0.3, 0.65))
   panel = 0.85 + 0.15 * _colour(rng, (0.3, 1.0), (1.0, 1.0))
   sleeve = NEVER if rng.uniform() < 0.4 else rng.uniform(0.15, 0.6)
-  trouser = NEVER if rng.uniform() < 0.5 else rng.uniform(0.0, 0.4)
-  back = 0.55 * shirt
-  light_shirt, light_trousers = 0.75 + 0.25 * shirt, 0.72 + 0.28 * trousers
-  looks = {  # name -> kind, front, back, end, split, stripe, rings, emblem
-    "belly": (TORSO, shirt, back, skin, NEVER, shirt, 0, panel),
-    "chest": (TORSO, shirt, back, skin, NEVER, shirt, 0, panel),
-    "shoulders": (PLAIN, shirt, back, skin, NEVER, shirt, 0, skin),
-    "hips": (PLAIN, trousers, 0.7 * trousers, skin, NEVER, trousers, 0, skin),
-    "neck": (PLAIN, skin, skin, skin, NEVER, skin, 0, skin),
-    "head": (HEAD, hair, hair, hair, NEVER, hair, 0, skin),
-    "nose": (PLAIN, 0.82 * skin, 0.82 * skin, skin, NEVER, skin, 0, skin),
-    "hair": (PLAIN, hair, hair, hair, NEVER, hair, 0, hair),
+  shorts = bool(rng.uniform() < 0.5)
+  body = _Look(shirt, back=0.55 * shirt, emblem=panel)
+  looks = {
+    "belly": body,
+    "chest": body,
+    "shoulders": _Look(shirt, back=0.55 * shirt),
+    "hips": _Look(trousers, back=0.7 * trousers),
+    "neck": _Look(skin),
+    "head": _Look(hair, emblem=skin),
+    "nose": _Look(0.82 * skin),
+    "hair": _Look(hair),
   }
-  for side, cloth, leg, dark in (
-    ("left", light_shirt, light_trousers, 1.0),
-    ("right", 0.62 * shirt, 0.62 * trousers, 0.0),
-  ):
-    short = sleeve > 1
-    shoe = np.full(3, 0.95) if dark else np.array([0.1, 0.1, 0.12])
-    ring_arm, ring_leg = (0.55 * shirt, 0.55 * trousers) if dark else (cloth, leg)
-    rings = 1.0 if dark else 0.0
-    sock = 0.9 * shoe + 0.05
-    looks[f"{side}_upper_arm"] = (PLAIN, cloth, cloth, skin, NEVER, ring_arm, 2 * rings, skin)
-    looks[f"{side}_forearm"] = (
-      PLAIN,
-      cloth,
-      cloth,
-      skin,
-      NEVER if short else sleeve,
-      ring_arm,
-      2 * rings,
-      skin,
-    )
-    looks[f"{side}_hand"] = (PLAIN, skin, skin, skin, NEVER, skin, 0, skin)
-    looks[f"{side}_thigh"] = (PLAIN, leg, leg, skin, NEVER, ring_leg, 2 * rings, skin)
-    bare = trouser <= 1
-    looks[f"{side}_shin"] = (
-      PLAIN,
-      skin if bare else leg,
-      skin if bare else leg,
-      sock,
-      0.5 if bare else NEVER,
-      skin if bare else ring_leg,
-      0 if bare else 2 * rings,
-      skin,
-    )
-    looks[f"{side}_foot"] = (PLAIN, shoe, shoe, shoe, NEVER, shoe, 0, shoe)
+  for side in ("left", "right"):
+    looks |= _limb_looks(side, skin, shirt, trousers, sleeve, shorts)
   return _tabulate(looks)
 
 
-def _tabulate(looks: dict[str, tuple]) -> Materials:
-  rows = []
-  for part in PARTS:
-    name = part.name if part.name in looks else part.name.split("_")[0]
-    rows.append(looks[name])
-  columns = list(zip(*rows))
+def _limb_looks(
+  side: str,
+  skin: np.ndarray,
+  shirt: np.ndarray,
+  trousers: np.ndarray,
+  sleeve: float,
+  shorts: bool,
+) -> dict[str, _Look]:
+  """Sleeves, trouser legs and shoes of one side."""
+  if side == "left":
+    arm, leg, shoe = 0.75 + 0.25 * shirt, 0.72 + 0.28 * trousers, np.full(3, 0.95)
+    arm_ring, leg_ring, rings = 0.55 * shirt, 0.55 * trousers, 2.0
+  else:
+    arm, leg, shoe = 0.62 * shirt, 0.62 * trousers, np.array([0.10, 0.10, 0.12])
+    arm_ring, leg_ring, rings = arm, leg, 0.0
+  shin = _Look(leg, stripe=leg_ring, stripe_rate=rings)
+  if shorts:
+    shin = _Look(skin, end=0.9 * shoe + 0.05, split=0.5)
+  looks = {
+    "upper_arm": _Look(arm, stripe=arm_ring, stripe_rate=rings),
+    "forearm": _Look(arm, end=skin, split=sleeve, stripe=arm_ring, stripe_rate=rings),
+    "hand": _Look(shoe),
+    "thigh": _Look(leg, stripe=leg_ring, stripe_rate=rings),
+    "shin": shin,
+    "foot": _Look(shoe),
+  }
+  return {f"{side}_{part}": look for part, look in looks.items()}
 
-  def colours(i: int) -> np.ndarray:
-    return np.clip(np.array(columns[i], np.float32), 0, 1)
+
+def _tabulate(looks: dict[str, _Look]) -> Materials:
+  """One row per part of PARTS; both halves of the trunk share a look."""
+  rows = [looks.get(part.name) or looks[part.name.split("_")[0]] for part in PARTS]
+
+  def colours(field: str) -> np.ndarray:
+    values = [getattr(row, field) for row in rows]
+    filled = [row.front if value is None else value for row, value in zip(rows, values)]
+    return np.clip(np.array(filled, np.float32), 0, 1)
 
   return Materials(
-    kind=np.array(columns[0]),
-    front=colours(1),
-    back=colours(2),
-    end=colours(3),
-    split=np.array(columns[4], np.float32),
-    stripe=colours(5),
-    stripe_rate=np.array(columns[6], np.float32),
-    emblem=colours(7),
+    kind=np.array([part.kind for part in PARTS]),
+    front=colours("front"),
+    back=colours("back"),
+    end=colours("end"),
+    split=np.array([row.split for row in rows], np.float32),
+    stripe=colours("stripe"),
+    stripe_rate=np.array([row.stripe_rate for row in rows], np.float32),
+    emblem=colours("emblem"),
     offset_mm=np.array([part.start_offset[1] for part in PARTS], np.float32),
   )
 

@@ -1,7 +1,7 @@
 """The TFDS builder of the embedded data.
 
-`jaxpose.data` reads what it writes; `datasets.pose_video.prepare(SyntheticPeople, folder)` builds it
-once. Other sizes are other configs: `SyntheticPeopleConfig(name="wide", options=Options(width=256))`.
+`datasets.pose_video.prepare(SyntheticPeople, folder)` builds it once. Other sizes are configs too:
+`SyntheticPeopleConfig(name="wide", options=Options(width=256))`.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ TINY = Options(motions=(6, 2, 4), subjects=(3, 1, 2), frames=12, height=64, widt
 DIVES = Options(motions=(160, 16, 40), diving_share=1.0, frames=30)
 
 
-class SyntheticPeople(PoseVideoBuilder, skip_registration=True):
+class SyntheticPeople(PoseVideoBuilder):
   """Synthetic people in textured rooms, seen by calibrated cameras, with exact 2D and 3D joints."""
 
   VERSION = tfds.core.Version("1.0.0")

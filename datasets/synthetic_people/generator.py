@@ -46,7 +46,7 @@ class Options:
   height: int = 128
   width: int = 128
   rooms: int = 8
-  diving_share: float = 0.08
+  diving_share: float = 0.05
   noise: float = 2.5
   jpeg_quality: int = 92
 
@@ -91,10 +91,7 @@ def generate_sequence(options: Options, split: str, number: int) -> Sequence:
   size = (options.height, options.width)
   scene = build_scene(options.seed, room, options.views, size, falls)
   take = dataclasses.replace(take, pose=bodies.quantise(take.pose))
-  tracks = [
-    _film(options, scene, view, subject, take, rng)
-    for view in range(options.views)
-  ]
+  tracks = [_film(options, scene, view, subject, take, rng) for view in range(options.views)]
   return Sequence(f"{split}_{number:05d}", subject.name, action, take.fps, tracks)
 
 

@@ -1,7 +1,7 @@
 """From angle curves to poses in the world: feet that stand still, and flight under gravity.
 
-The place on the floor follows from the feet: the lower foot stands still, so that walking moves on by
-its own steps. Divers leave the board, and then their centre of mass obeys z = z₀ + v t − g t²/2.
+The place on the floor follows from the feet: the lower foot stands still, so that walking moves on
+by its own steps. Divers leave the board, and then their centre of mass obeys z = z₀ + v t − g t²/2.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from datasets.synthetic_people import bodies
-from datasets.synthetic_people.bodies import POINT, Pose, Subject
 from datasets.synthetic_people.actions import ACTIONS, Curves, ease, stand
+from datasets.synthetic_people.bodies import POINT, Pose, Subject
 
 DIVING = "diving"
 CALM_FPS, DIVE_FPS = 12.0, 25.0
@@ -38,9 +38,7 @@ class Motion:
   fps: float
 
 
-def sample_motion(
-  subject: Subject, action: str, frames: int, rng: np.random.Generator
-) -> Motion:
+def sample_motion(subject: Subject, action: str, frames: int, rng: np.random.Generator) -> Motion:
   """One take of an action.
 
   Raises:
@@ -95,9 +93,7 @@ def _sample_dive(subject: Subject, frames: int, rng: np.random.Generator) -> Mot
   backward = rng.uniform() < 0.3
   turned = np.full(frames, 180.0 if backward else 0.0)
   pitch = _somersault(t, takeoff, airtime, fold, rng)
-  axes = bodies.turn(
-    bodies.rotation(2, turned), bodies.rotation(1, -pitch if backward else pitch)
-  )
+  axes = bodies.turn(bodies.rotation(2, turned), bodies.rotation(1, -pitch if backward else pitch))
   pose = bodies.pose_body(subject, bodies.clip_to_limits(curves), axes)
   offset = _stand_on_feet(pose.points)
   toe = pose.points[0, [POINT["left_toe"], POINT["right_toe"]], 0].max()

@@ -1,0 +1,153 @@
+"""Kinematics by hand, feet on the floor, flight under gravity."""
+
+import numpy as np
+import pytest
+
+from datasets.synthetic_people import bodies, motion
+from datasets.synthetic_people.actions import ACTIONS
+from datasets.synthetic_people.appearance import sample_subject
+from datasets.synthetic_people.bodies import POINT
+from jaxpose.skeleton import H36M17
+
+SOLES = [POINT[name] for name in motion.SOLES]
+
+
+def make_subject(seed: int = 3) -> bodies.Subject:
+  return sample_subject(np.random.default_rng(seed), "somebody")
+
+
+def pose_of(**angles: float) -> dict[str, np.ndarray]:
+  """Points of one frame, upright and facing x but for the given angles."""
+  curves = {name: np.array([angles.get(name, 0.0)]) for name in bodies.ANGLES}
+  pose = bodies.pose_body(make_subject(), curves, np.eye(3)[None])
+  return {name: pose.points[0, i] for name, i in POINT.items()}
+
+
+def test_joints_come_first_in_the_order_of_the_skeleton():
+  assert bodies.POINTS[: bodies.NUM_JOINTS] == H36M17.joints
+
+
+def test_limbs_hang_down_and_the_nose_points_forward_when_upright():
+  p, size = pose_of(), make_subject().length
+  np.testing.assert_allclose(p["left_hip"], [0, size["hip_half"], 0], atol=1e-9)
+  knee = p["right_hip"] - [0, 0, size["thigh"]]
+  np.testing.assert_allclose(p["right_knee"], knee, atol=1e-9)
+  top = size["abdomen"] + size["thorax"] + size["head"]
+  np.testing.assert_allclose(p["head_top"], [0, 0, top], atol=1e-9)
+  assert p["nose"][0] > 30
+  assert p["left_toe"][0] > 100 > 0 > p["left_heel"][0]
+
+
+@pytest.mark.parametrize(
+  ("angle", "start", "end", "length", "direction"),
+  [
+    ("left_hip_flex", "left_hip", "left_knee", "thigh", (1, 0, 0)),
+    ("left_hip_abduct", "left_hip", "left_knee", "thigh", (0, 1, 0)),
+    ("right_hip_abduct", "right_hip", "right_knee", "thigh", (0, -1, 0)),
+    ("right_knee", "right_knee", "right_ankle", "shin", (-1, 0, 0)),
+    ("left_shoulder_flex", "left_shoulder", "left_wrist", None, (1, 0, 0)),
+    ("right_shoulder_abduct", "right_shoulder", "right_elbow", "upper_arm", (0, -1, 0)),
+    ("left_elbow", "left_elbow", "left_wrist", "forearm", (1, 0, 0)),
+    ("spine_yaw", "neck", "left_shoulder", None, (-1, 0, None)),
+    ("pelvis_pitch", "pelvis", "spine", "abdomen", (1, 0, 0)),
+    ("pelvis_roll", "pelvis", "spine", "abdomen", (0, -1, 0)),
+  ],
+)
+def test_ninety_degrees_of_one_angle(angle, start, end, length, direction):
+  p = pose_of(**{angle: 90.0})
+  bone = p[end] - p[start]
+  if length is not None:
+    assert np.linalg.norm(bone) == pytest.approx(make_subject().length[length])
+  for value, expected in zip(bone / np.linalg.norm(bone), direction):
+    if expected is not None:
+      assert value == pytest.approx(expected, abs=0.02)
+
+
+def test_twist_turns_a_bent_elbow_outward():
+  for side, sign in (("left", 1.0), ("right", -1.0)):
+    p = pose_of(**{f"{side}_elbow": 90.0, f"{side}_shoulder_twist": 90.0})
+    bone = p[f"{side}_wrist"] - p[f"{side}_elbow"]
+    np.testing.assert_allclose(bone / np.linalg.norm(bone), [0, sign, 0], atol=1e-9)
+
+
+def test_segment_masses_are_the_whole_body():
+  mass = sum(m * (1 if start in POINT else 2) for start, _, m in bodies.SEGMENT_MASS)
+  assert mass == pytest.approx(1.0)
+  points = np.zeros((1, len(bodies.POINTS), 3))
+  points[0, POINT["left_hip"]] = [30.0, 0, 0]
+  points[0, POINT["left_knee"]] = [50.0, 0, 8]
+  expected = [[0.142 * 40 + 0.043 * 25, 0, 0.142 * 4 + 0.043 * 4]]
+  np.testing.assert_allclose(bodies.centre_of_mass(points), expected)
+
+
+def test_limits_hold_on_both_sides():
+  clipped = bodies.clip_to_limits({"left_knee": np.array([-5.0, 160.0])})
+  np.testing.assert_array_equal(clipped["left_knee"], [0.0, 140.0])
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_people_stand_on_the_floor_near_the_middle_with_rigid_bones(action):
+  subject = make_subject()
+  lengths = []
+  for seed in range(4):
+    take = motion.sample_motion(subject, action, 24, np.random.default_rng(seed))
+    points = take.pose.points
+    assert np.isfinite(points).all()
+    np.testing.assert_allclose(points[:, SOLES, 2].min(axis=1), bodies.SOLE_MM, atol=1e-6)
+    assert np.hypot(*points[:, 0, :2].T).max() <= motion.ROAM_MM + 1e-6
+    speed = np.linalg.norm(np.diff(points, axis=0), axis=-1) * take.fps
+    assert speed.max() < 14000
+    assert not take.falling.any()
+    parents = np.array(H36M17.parents)
+    joints = points[:, : bodies.NUM_JOINTS]
+    bones = np.linalg.norm(joints - joints[:, parents], axis=-1)
+    lengths.append(bones[:, [i for i, n in enumerate(H36M17.joints) if n != "head_top"]])
+  np.testing.assert_allclose(np.concatenate(lengths), lengths[0][:1].repeat(96, 0), atol=1e-6)
+
+
+def test_walkers_go_where_they_look_and_their_standing_foot_stays():
+  for seed in range(4):
+    take = motion.sample_motion(make_subject(), "walking", 24, np.random.default_rng(seed))
+    points = take.pose.points
+    step = np.diff(points[:, 0, :2], axis=0)
+    ahead = (step * take.pose.pelvis_axes[1:, :2, 0]).sum(axis=1)
+    assert 0.4 < ahead.mean() * take.fps / 1000 < 2.2  # m/s
+    move = np.linalg.norm(np.diff(points[:, SOLES, :2], axis=0), axis=-1)
+    low = points[1:, SOLES, 2] - bodies.SOLE_MM + points[:-1, SOLES, 2] - bodies.SOLE_MM
+    standing = np.take_along_axis(move, low.argmin(axis=1)[:, None], axis=1)
+    assert np.median(standing) < 0.25 * np.median(move.max(axis=1))
+
+
+def test_arms_swing_against_the_legs():
+  correlations = []
+  for seed in range(6):
+    take = motion.sample_motion(make_subject(), "walking", 24, np.random.default_rng(seed))
+    forward = take.pose.pelvis_axes[:, None, :, 0]
+    ahead = ((take.pose.points - take.pose.points[:, :1]) * forward).sum(axis=-1)
+    leg = ahead[:, POINT["left_ankle"]] - ahead[:, POINT["right_ankle"]]
+    arm = ahead[:, POINT["left_wrist"]] - ahead[:, POINT["right_wrist"]]
+    correlations.append(np.corrcoef(leg, arm)[0, 1])
+  assert max(correlations) < -0.5
+
+
+def test_divers_fall_under_gravity_and_only_then():
+  for seed in range(8):
+    take = motion.sample_motion(make_subject(), motion.DIVING, 30, np.random.default_rng(seed))
+    fall = take.falling
+    start = int(fall.argmax())
+    assert 0 < start < 18
+    assert fall[start:].all()
+    com = bodies.centre_of_mass(take.pose.points)
+    second = np.diff(com[start:], 2, axis=0) * take.fps**2
+    np.testing.assert_allclose(second, np.broadcast_to([0, 0, -9810.0], second.shape), atol=1e-3)
+    soles = take.pose.points[:start, SOLES, 2].min(axis=1)
+    np.testing.assert_allclose(soles, motion.BOARD_MM + bodies.SOLE_MM, atol=1e-6)
+    assert com[-1, 2] > 300
+    up = take.pose.chest_axes[:, 2, 2]
+    assert up[0] > 0.8  # upright on the board
+    assert up.min() < 0  # head down in the air
+
+
+def test_unknown_action_is_named():
+  with pytest.raises(ValueError, match="no action 'flying'"):
+    motion.sample_motion(make_subject(), "flying", 8, np.random.default_rng(0))

@@ -70,7 +70,7 @@ def paper() -> ConfigDict:
   config.dsl.jitter_strength.saturation = 0.4
   config.dsl.jitter_strength.hue = 0.1
   config.dsl.jitter_strength.probability = 0.8
-  config.dsl.prior_scale = 0.5
+  config.dsl.prior_scale = (0.5, 0.5)  # width, height of the mean box, of the shorter side
   config.dsl.prior_location = (0.0, 0.0)
   config.dsl.order_threshold = 0.01  # ours
 
@@ -123,6 +123,9 @@ def paper() -> ConfigDict:
   config.probe = ConfigDict()
   config.probe.regressor = "mlp"  # or "residual", "linear"
   config.probe.width = 2048
+  config.probe.depth = 2
+  config.probe.dropout = 0.5
+  config.probe.batch_norm = False
   config.probe.depth = 2  # hidden layers; of "residual": blocks
   config.probe.dropout = 0.5
   config.probe.batch_norm = False  # NSD's public code has it after each ReLU

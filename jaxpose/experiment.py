@@ -205,7 +205,7 @@ class Experiment:
       swap=dsl.swap,
       swap_probability=dsl.swap_probability,
       jitter=dict(dsl.jitter_strength) if dsl.jitter else None,
-      prior_scale=dsl.prior_scale,
+      prior_scale=_tuple(dsl.prior_scale),
       prior_location=_tuple(dsl.prior_location),
       order_threshold=dsl.order_threshold,
       perceptual=perceptual,

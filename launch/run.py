@@ -45,9 +45,7 @@ def main(argv):
     result = experiment.train()
     if result.interrupted:
       return 0
-  for stage in ("export", "probe", "report"):
-    if stage in _STAGES.value:
-      getattr(experiment, stage)()
+  _evaluate(experiment)
   _say_where(workdir, time.monotonic() - begin)
   return 0
 
@@ -65,6 +63,21 @@ def _prepare(config):
 
   print(f"data: {config.data.source}, {config.data.variant}", flush=True)
   return str(prepare.prepare_source(config.data, pathlib.Path(_DATA_ROOT.value)))
+
+
+def _evaluate(experiment):
+  if "export" in _STAGES.value:
+    from jaxpose.export import export_run
+
+    export_run(experiment)
+  if "probe" in _STAGES.value:
+    from jaxpose.probing import probe_run
+
+    probe_run(experiment)
+  if "report" in _STAGES.value:
+    from jaxpose.report import make_report
+
+    make_report(experiment)
 
 
 def _say_where(workdir, seconds):

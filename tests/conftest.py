@@ -15,3 +15,14 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
   ).strip()
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def tiny_people(tmp_path_factory):
+  """The folder of the `tiny` synthetic people, built once for all tests that need data."""
+  from datasets.pose_video import prepare
+  from datasets.synthetic_people.builder import SyntheticPeople
+
+  return prepare(SyntheticPeople, tmp_path_factory.mktemp("data"), config="tiny")

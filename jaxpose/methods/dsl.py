@@ -36,7 +36,8 @@ class DslOptions:
     swap_probability: of each exchange, for swap "pairs".
     jitter: colour jitter of the time-variant input, the keyword arguments of `colour_jitter`;
       None: off.
-    prior_scale: what the batch's mean box scale is drawn to, as a share of the frame.
+    prior_scale: what the batch's mean box is drawn to, (width, height) as shares of the frame's
+      shorter side.
     prior_location: what the batch's mean box centre is drawn to, in half frames.
     order_threshold: τ of eq. 10, in half frames.
     perceptual: whether the perceptual term is computed (it needs a network and its weights).
@@ -48,7 +49,7 @@ class DslOptions:
   swap: str
   swap_probability: float
   jitter: dict[str, float] | None
-  prior_scale: float
+  prior_scale: tuple[float, float]
   prior_location: tuple[float, float]
   order_threshold: float
   perceptual: bool

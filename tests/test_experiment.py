@@ -1,0 +1,96 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import dsl
+from jaxpose.experiment import Experiment
+
+
+@pytest.fixture(scope="module")
+def config(tiny_people):
+  config = dsl.get_config("smoke")
+  config.data.directory = str(tiny_people)
+  config.training.steps = 2
+  config.training.log_every = 1
+  config.training.checkpoint_every = 1
+  config.training.validate_every = 2
+  config.training.validation_batches = 1
+  return config
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+  experiment = Experiment(config, tmp_path_factory.mktemp("run"))
+  result = experiment.train()
+  assert result.step == 2
+  return experiment
+
+
+def test_a_run_writes_what_the_next_jobs_read(trained):
+  again = Experiment.from_workdir(trained.workdir)
+  assert again.config_json() == trained.config_json()
+  assert again.fingerprint() == trained.fingerprint()
+  lines = [json.loads(line) for line in (trained.workdir / "metrics.jsonl").open()]
+  assert [line["step"] for line in lines] == [1, 2, 2]
+  assert "train/terms/pixel" in lines[0]
+  assert "validation/pixel" in lines[-1]
+
+
+def test_best_and_last_differ_from_the_start_and_embed_frames(trained):
+  batch = next(iter(trained.frame_batches("test")))
+  embed = trained.make_embed(trained.restore("last"))
+  found = embed(batch)
+  assert found["time_variant"].shape == (128, 128)
+  assert found["time_invariant"].shape == (128, 32)
+  assert found["box"].shape == (128, 4)
+  assert np.isfinite(found["gain"]).all()
+  # frames do not influence each other
+  swapped = embed({name: batch[name][::-1] for name in ("image", "background")})
+  np.testing.assert_allclose(swapped["time_variant"][::-1], found["time_variant"], atol=1e-4)
+
+
+def test_the_random_encoder_sees_the_trained_detectors_crops(trained):
+  variables = trained.restore("last")
+  random = trained.random_variables(variables)
+  for name in ("params", "batch_stats"):
+    same = jax.tree.map(np.array_equal, variables[name]["detector"], random[name]["detector"])
+    assert all(jax.tree.leaves(same))
+    other = jax.tree.map(np.array_equal, variables[name]["encoder"], random[name]["encoder"])
+    assert not all(jax.tree.leaves(other))
+
+
+def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(config, tmp_path):
+  def print_of(**changes):
+    other = config.copy_and_resolve_references()
+    other.update_from_flattened_dict(changes)
+    return Experiment(other, tmp_path).fingerprint()
+
+  own = Experiment(config, tmp_path).fingerprint()
+  assert print_of(**{"training.steps": 7, "data.workers": 3, "probe.steps": 9}) == own
+  assert print_of(**{"sampling.near_max": 7.0}) != own
+  assert print_of(**{"training.best_by": "dsl"}) != own
+
+
+def test_clear_errors(config, tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"config\.json"):
+    Experiment.from_workdir(tmp_path)
+  with pytest.raises(ValueError, match="tset"):
+    Experiment(config, tmp_path).dataset("tset")
+  other = config.copy_and_resolve_references()
+  other.methods = ("ddsl",)
+  with pytest.raises(ValueError, match="ddsl"):
+    Experiment(other, tmp_path).method  # noqa: B018
+  other = config.copy_and_resolve_references()
+  other.data.directory = ""
+  with pytest.raises(ValueError, match=r"data\.directory"):
+    Experiment(other, tmp_path).dataset("train")
+
+
+def test_a_perceptual_loss_without_weights_is_left_out_and_said(config, tmp_path, capsys):
+  other = config.copy_and_resolve_references()
+  other.loss_weights.perceptual = 2.0
+  experiment = Experiment(other, tmp_path)
+  assert "perceptual" not in experiment.loss_weights()
+  assert "perceptual_weights" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.synthetic_people import bodies
 
-Curves = dict[str, np.ndarray]
+Curves = bodies.Angles
 Rng = np.random.Generator
 
 

@@ -93,6 +93,7 @@ def sample_subject(rng: np.random.Generator, name: str) -> Subject:
     "thigh": 0.245 * height * legs,
     "shin": 0.246 * height * legs,
     "sole": 0.024 * height,
+    "heel": 0.015 * height,
     "foot": 0.098 * height,
     "abdomen": 0.150 * height,
     "thorax": 0.155 * height,

@@ -101,6 +101,9 @@ SEGMENT_MASS = (
 )
 
 
+Angles = dict[str, np.ndarray]  # a curve over the frames for each of ANGLES, degrees
+
+
 @dataclasses.dataclass(frozen=True)
 class Subject:
   """One person: segment lengths and thicknesses in mm, and colours in RGB 0..1."""
@@ -147,7 +150,7 @@ def turn(*parts: np.ndarray) -> np.ndarray:
   return product
 
 
-def clip_to_limits(angles: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def clip_to_limits(angles: Angles) -> Angles:
   """Angles within `LIMITS_DEG`."""
   return {
     name: np.clip(value, *LIMITS_DEG[name.removeprefix("left_").removeprefix("right_")])
@@ -157,7 +160,7 @@ def clip_to_limits(angles: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def pose_body(
   subject: Subject,
-  angles: dict[str, Float[np.ndarray, "F"]],
+  angles: Angles,
   root_axes: Float[np.ndarray, "F 3 3"],
 ) -> Pose:
   """Forward kinematics with the pelvis at the origin and its reference frame `root_axes`.
@@ -168,7 +171,6 @@ def pose_body(
     root_axes: heading (and somersault) of the whole body; columns forward, left, up.
   """
   a, size = angles, subject.length
-  up, forward, left = np.array([0, 0, 1.0]), np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
   pelvis = turn(
     root_axes,
     rotation(2, a["pelvis_yaw"]),
@@ -183,42 +185,54 @@ def pose_body(
   waist = turn(pelvis, half)
   chest = turn(waist, half)
   head = turn(chest, rotation(2, a["head_yaw"]), rotation(1, a["head_pitch"]))
-  points = np.zeros((len(pelvis), len(POINTS), 3))
-
-  def put(name: str, parent: str, axes: np.ndarray, offset: np.ndarray) -> None:
-    points[:, POINT[name]] = points[:, POINT[parent]] + rotate(axes, offset)
-
-  put("spine", "pelvis", waist, up * size["abdomen"])
-  put("neck", "spine", chest, up * size["thorax"])
-  put("nose", "neck", head, up * size["nose_height"] + forward * size["nose_depth"])
-  put("head_top", "neck", head, up * size["head"])
+  pose = Pose(np.zeros((len(pelvis), len(POINTS), 3)), pelvis, chest, head)
+  _put(pose, "spine", "pelvis", waist, (0, 0, size["abdomen"]))
+  _put(pose, "neck", "spine", chest, (0, 0, size["thorax"]))
+  _put(pose, "nose", "neck", head, (size["nose_depth"], 0, size["nose_height"]))
+  _put(pose, "head_top", "neck", head, (0, 0, size["head"]))
   for side, sign in (("left", 1.0), ("right", -1.0)):
-    offset = left * sign * size["shoulder_half"] - up * size["shoulder_drop"]
-    put(f"{side}_shoulder", "neck", chest, offset)
-    upper = turn(
-      chest,
-      rotation(0, sign * a[f"{side}_shoulder_abduct"]),
-      rotation(1, -a[f"{side}_shoulder_flex"]),
-      rotation(2, sign * a[f"{side}_shoulder_twist"]),
-    )
-    fore = turn(upper, rotation(1, -a[f"{side}_elbow"]))
-    put(f"{side}_elbow", f"{side}_shoulder", upper, -up * size["upper_arm"])
-    put(f"{side}_wrist", f"{side}_elbow", fore, -up * size["forearm"])
-    put(f"{side}_hand", f"{side}_wrist", fore, -up * size["hand"])
-    put(f"{side}_hip", "pelvis", pelvis, left * sign * size["hip_half"])
-    thigh = turn(
-      pelvis,
-      rotation(0, sign * a[f"{side}_hip_abduct"]),
-      rotation(1, -a[f"{side}_hip_flex"]),
-      rotation(2, sign * a[f"{side}_hip_twist"]),
-    )
-    shin = turn(thigh, rotation(1, a[f"{side}_knee"]))
-    foot = turn(shin, rotation(1, -a[f"{side}_ankle"]))
-    put(f"{side}_knee", f"{side}_hip", thigh, -up * size["thigh"])
-    put(f"{side}_ankle", f"{side}_knee", shin, -up * size["shin"])
-    put(f"{side}_heel", f"{side}_ankle", foot, -up * size["sole"] - forward * 25.0)
-    put(f"{side}_toe", f"{side}_ankle", foot, -up * size["sole"] + forward * size["foot"])
-  return Pose(points, pelvis, chest, head)
+    _put_arm(pose, size, a, side, sign)
+    _put_leg(pose, size, a, side, sign)
+  return pose
+
+
+def _put(pose: Pose, name: str, parent: str, axes: np.ndarray, offset: tuple) -> None:
+  """Places a point at an offset (forward, left, up) in mm from another one, in place."""
+  shift = rotate(axes, np.array(offset, np.float64))
+  pose.points[:, POINT[name]] = pose.points[:, POINT[parent]] + shift
+
+
+def _put_arm(pose: Pose, size: dict[str, float], a: Angles, side: str, sign: float) -> None:
+  chest = pose.chest_axes
+  upper = turn(
+    chest,
+    rotation(0, sign * a[f"{side}_shoulder_abduct"]),
+    rotation(1, -a[f"{side}_shoulder_flex"]),
+    rotation(2, sign * a[f"{side}_shoulder_twist"]),
+  )
+  fore = turn(upper, rotation(1, -a[f"{side}_elbow"]))
+  shoulder = (0, sign * size["shoulder_half"], -size["shoulder_drop"])
+  _put(pose, f"{side}_shoulder", "neck", chest, shoulder)
+  _put(pose, f"{side}_elbow", f"{side}_shoulder", upper, (0, 0, -size["upper_arm"]))
+  _put(pose, f"{side}_wrist", f"{side}_elbow", fore, (0, 0, -size["forearm"]))
+  _put(pose, f"{side}_hand", f"{side}_wrist", fore, (0, 0, -size["hand"]))
+
+
+def _put_leg(pose: Pose, size: dict[str, float], a: Angles, side: str, sign: float) -> None:
+  pelvis = pose.pelvis_axes
+  thigh = turn(
+    pelvis,
+    rotation(0, sign * a[f"{side}_hip_abduct"]),
+    rotation(1, -a[f"{side}_hip_flex"]),
+    rotation(2, sign * a[f"{side}_hip_twist"]),
+  )
+  shin = turn(thigh, rotation(1, a[f"{side}_knee"]))
+  foot = turn(shin, rotation(1, -a[f"{side}_ankle"]))
+  _put(pose, f"{side}_hip", "pelvis", pelvis, (0, sign * size["hip_half"], 0))
+  _put(pose, f"{side}_knee", f"{side}_hip", thigh, (0, 0, -size["thigh"]))
+  _put(pose, f"{side}_ankle", f"{side}_knee", shin, (0, 0, -size["shin"]))
+  _put(pose, f"{side}_heel", f"{side}_ankle", foot, (-size["heel"], 0, -size["sole"]))
+  _put(pose, f"{side}_toe", f"{side}_ankle", foot, (size["foot"], 0, -size["sole"]))
 
 
 def centre_of_mass(points: Float[np.ndarray, "F P 3"]) -> Float[np.ndarray, "F 3"]:

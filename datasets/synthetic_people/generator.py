@@ -83,9 +83,8 @@ def generate_sequence(options: Options, split: str, number: int) -> Sequence:
   part = SPLITS.index(split)
   rng = np.random.default_rng(np.random.SeedSequence([options.seed, 3, part, number]))
   subject = build_subject(options.seed, split, number % options.subjects[part])
-  actions = sorted(ACTIONS)
-  falls = (number + 0.5) * options.diving_share % 1.0 + options.diving_share >= 1.0
-  action = motion.DIVING if falls else actions[int(rng.integers(len(actions)))]
+  action = _choose_action(options, part, number)
+  falls = action == motion.DIVING
   take = motion.sample_motion(subject, action, options.frames, rng)
   room = int(rng.integers(options.rooms))
   size = (options.height, options.width)
@@ -93,6 +92,16 @@ def generate_sequence(options: Options, split: str, number: int) -> Sequence:
   take = dataclasses.replace(take, pose=bodies.quantise(take.pose))
   tracks = [_film(options, scene, view, subject, take, rng) for view in range(options.views)]
   return Sequence(f"{split}_{number:05d}", subject.name, action, take.fps, tracks)
+
+
+def _choose_action(options: Options, part: int, number: int) -> str:
+  """Dives at regular intervals; the other actions equally often, in a new order every round."""
+  if (number + 0.5) * options.diving_share % 1.0 + options.diving_share >= 1.0:
+    return motion.DIVING
+  actions = sorted(ACTIONS)
+  turn, place = divmod(number, len(actions))
+  order = np.random.SeedSequence([options.seed, 4, part, turn])
+  return actions[np.random.default_rng(order).permutation(len(actions))[place]]
 
 
 @functools.lru_cache(maxsize=256)

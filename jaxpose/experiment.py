@@ -194,7 +194,7 @@ class Experiment:
       dtype=jnp.dtype(self.config.compute_dtype),
     )
 
-  def _dsl_options(self, perceptual: bool) -> Any:
+  def _dsl_options(self) -> Any:
     from jaxpose.methods.dsl import DslOptions
 
     dsl = self.config.dsl
@@ -208,12 +208,11 @@ class Experiment:
       prior_scale=_tuple(dsl.prior_scale),
       prior_location=_tuple(dsl.prior_location),
       order_threshold=dsl.order_threshold,
-      perceptual=perceptual,
     )
 
   @functools.cached_property
-  def _perceptual_variables(self) -> Variables | None:
-    """Frozen weights of the perceptual network, where its loss weighs something and they are given.
+  def _perceptual(self) -> tuple[Any, Variables] | None:
+    """The perceptual network and its frozen weights, where a file of them is given.
 
     Prints that the run goes on without, where the loss weighs something and they are not given.
     """
@@ -226,9 +225,16 @@ class Experiment:
           flush=True,
         )
       return None
-    from jaxpose.models import torch_weights
+    import jax
+    import jax.numpy as jnp
 
-    return torch_weights.load_perceptual(path)
+    from jaxpose.models import torch_weights
+    from jaxpose.models.perceptual import PerceptualFeatures
+
+    network = PerceptualFeatures(dtype=jnp.dtype(self.config.compute_dtype))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    return network, torch_weights.load_resnet(path, empty, "backbone")
 
   def _load_weights(self, variables: Variables) -> Variables:
     """Puts the backbones' weights from files in place of the random ones."""
@@ -237,7 +243,7 @@ class Experiment:
     for group in ("detector", "encoder"):
       path = self.config.model[f"{group}_weights"]
       if path:
-        variables = torch_weights.load_backbone(path, variables, group)
+        variables = torch_weights.load_resnet(path, variables, f"{group}/backbone")
     return variables
 
   def loss_weights(self) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def skeleton_from_joint_names(name: str, joints: Sequence[str]) -> Skeleton:
   """
   keys = [_side_and_part(joint) for joint in joints]
   index = {key: i for i, key in enumerate(keys)}
-  parents = []
+  parents: list[int] = []
   for i, (side, part) in enumerate(keys):
     parent = i
     for candidate in _PARENT_CANDIDATES.get(part, ()):

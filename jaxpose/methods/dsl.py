@@ -40,7 +40,6 @@ class DslOptions:
       shorter side.
     prior_location: what the batch's mean box centre is drawn to, in half frames.
     order_threshold: τ of eq. 10, in half frames.
-    perceptual: whether the perceptual term is computed (it needs a network and its weights).
   """
 
   pixel_loss: str
@@ -52,7 +51,6 @@ class DslOptions:
   prior_scale: tuple[float, float]
   prior_location: tuple[float, float]
   order_threshold: float
-  perceptual: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,22 +67,18 @@ class SceneMethod(Method):
 
 
 def build_dsl(
-  scene: Scene, options: DslOptions, perceptual_variables: Variables | None = None
+  scene: Scene, options: DslOptions, perceptual: tuple[PerceptualFeatures, Variables] | None
 ) -> SceneMethod:
   """The method of P1 and P2 on the given networks.
 
-  Terms: `pixel` (P2 eq. 2, on ImageNet-normalised colours) and `perceptual`, `dsl` (P1 eq. 6), `constant_acceleration`, `order`
-  and `scale_change` (P1 eq. 9-11) on equidistant quadruples of falling people, and the priors
-  `box_scale` and `box_location` (P1 §S.2) on means over the whole batch.
+  Terms: `pixel` (on ImageNet-normalised colours) and `perceptual` (P2 eq. 2), `dsl` (P1 eq. 6),
+  `constant_acceleration`, `order` and `scale_change` (P1 eq. 9-11) on equidistant quadruples of
+  falling people, and the priors `box_scale` and `box_location` (P1 §S.2) on means over the whole
+  batch.
 
   Args:
-    perceptual_variables: frozen variables of `PerceptualFeatures`, where `options.perceptual`.
-
-  Raises:
-    ValueError: the perceptual term is asked for without its variables.
+    perceptual: the network of the perceptual term and its frozen variables; None: no such term.
   """
-  if options.perceptual and perceptual_variables is None:
-    raise ValueError("the perceptual term needs the variables of a perceptual network")
 
   def init(rng: PRNGKeyArray, batch: dict[str, Any]) -> Variables:
     sample = batch["temporal"]
@@ -92,8 +86,8 @@ def build_dsl(
     keys = jax.random.split(rng, frames.shape[0])
     start = nn.init(lambda net, f, b, k: _reconstruct(net, f, b, None, _same, k, True), scene)
     variables = jax.jit(start)(rng, frames, background, keys)
-    if options.perceptual:
-      variables = {**variables, "frozen": {"perceptual": perceptual_variables}}
+    if perceptual is not None:
+      variables = {**variables, "frozen": {"perceptual": perceptual[1]}}
     return variables
 
   def terms(
@@ -120,9 +114,9 @@ def build_dsl(
       train,
     )
     found = _terms(options, sample, frames, out)
-    if options.perceptual:
-      network = variables["frozen"]["perceptual"]
-      found["perceptual"] = _perceptual_term(network, frames, out["reconstruction"])
+    if perceptual is not None:
+      frozen = variables["frozen"]["perceptual"]
+      found["perceptual"] = _perceptual_term(perceptual[0], frozen, frames, out["reconstruction"])
     return found, {**variables, **updated}, {"summaries": _summaries(out)}
 
   def embed(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
@@ -146,7 +140,7 @@ def build_dsl(
     )
 
   names = ["pixel", "dsl", "constant_acceleration", "order", "scale_change", "box_scale"]
-  names += ["box_location"] + (["perceptual"] if options.perceptual else [])
+  names += ["box_location"] + (["perceptual"] if perceptual is not None else [])
   groups = ("encoder", "decoder") if scene.detector is None else ("detector", "encoder", "decoder")
   objectives = {"dsl": Objective(terms=tuple(names), parameters=groups)}
   return SceneMethod(init, terms, embed, objectives, render, decode)
@@ -217,8 +211,9 @@ def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: di
   }
 
 
-def _perceptual_term(variables: Variables, frames: Array, predicted: Array):
-  network = PerceptualFeatures()
+def _perceptual_term(
+  network: PerceptualFeatures, variables: Variables, frames: Array, predicted: Array
+) -> tuple[Array, Array]:
   target = jax.lax.stop_gradient(network.apply(variables, frames))
   value = _per_sample(reconstruction.perceptual(network.apply(variables, predicted), target))
   return value, jnp.ones_like(value)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpose.methods.dsl import DslOptions, build_dsl
+from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.models.scene import build_scene
 
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "probability": 0.8}
@@ -19,7 +20,6 @@ OPTIONS = DslOptions(
   prior_scale=(0.5, 0.5),
   prior_location=(0.1, -0.2),
   order_threshold=0.01,
-  perceptual=False,
 )
 
 
@@ -70,7 +70,7 @@ def _jitted(method):
 
 
 def _build(scene, options):
-  return _jitted(build_dsl(scene, options))
+  return _jitted(build_dsl(scene, options, None))
 
 
 def _random_detector(variables, seed=1):
@@ -113,7 +113,9 @@ def test_pixel_term_is_the_mean_squared_error_of_what_is_rendered(made):
   shown = method.render(variables, frames)
   std = np.array([0.229, 0.224, 0.225])
   error = (np.asarray(shown["reconstruction"]) - frames["image"] / 255.0) ** 2
-  np.testing.assert_allclose(terms["pixel"][0], (error / std**2).reshape(2, 4, -1).mean((1, 2)), rtol=1e-4)
+  np.testing.assert_allclose(
+    terms["pixel"][0], (error / std**2).reshape(2, 4, -1).mean((1, 2)), rtol=1e-4
+  )
   bare = ((frames["background"] / 255.0 - frames["image"] / 255.0) ** 2).sum((1, 2, 3))
   np.testing.assert_allclose(shown["gain"], bare - error.sum((1, 2, 3)), rtol=1e-3, atol=1e-2)
 
@@ -202,6 +204,23 @@ def test_decode_gives_the_crop_that_render_pastes(made):
   np.testing.assert_allclose(crop, shown["decoded"], rtol=1e-5)
 
 
-def test_perceptual_term_needs_its_network():
-  with pytest.raises(ValueError, match="perceptual"):
-    build_dsl(_scene(), dataclasses.replace(OPTIONS, perceptual=True))
+def test_perceptual_term_compares_frozen_features_of_frame_and_reconstruction():
+  network = PerceptualFeatures()
+  weights = jax.jit(network.init)(jax.random.key(5), jnp.zeros((1, 24, 32, 3)))
+  method = _jitted(build_dsl(_scene(), OPTIONS, (network, weights)))
+  batch = _batch()
+  variables = method.init(jax.random.key(0), batch)
+  found, _, _ = method.terms(variables, batch, jax.random.key(1), False)
+  frames = {
+    "image": batch["temporal"]["image"].reshape(8, 24, 32, 3),
+    "background": np.repeat(batch["temporal"]["background"], 4, axis=1).reshape(8, 24, 32, 3),
+  }
+  # untrained boxes are alike and the appearance hardly counts, so that swaps change little
+  shown = method.render(variables, frames)
+  seen = network.apply(weights, frames["image"] / np.float32(255))
+  drawn = network.apply(weights, shown["reconstruction"])
+  expected = sum(((a - b) ** 2).reshape(8, -1).mean(1) for a, b in zip(seen, drawn))
+  got = np.asarray(found["perceptual"][0])
+  np.testing.assert_allclose(got, np.asarray(expected).reshape(2, 4).mean(1), rtol=0.05)
+  assert "perceptual" in method.objectives["dsl"].terms
+  assert "perceptual" not in method.objectives["dsl"].parameters

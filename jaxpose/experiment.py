@@ -170,8 +170,7 @@ class Experiment:
     (name,) = self.config.methods
     if name != "dsl":
       raise ValueError(f"config.methods: there is no method {name!r}; there is 'dsl'")
-    perceptual = self._perceptual_variables
-    return build_dsl(self._scene(axis_name), self._dsl_options(perceptual is not None), perceptual)
+    return build_dsl(self._scene(axis_name), self._dsl_options(), self._perceptual)
 
   def _scene(self, axis_name: str | None) -> Any:
     import jax.numpy as jnp

@@ -103,6 +103,7 @@ class ToyIterator:
 
   def __init__(self, spoilt=None, before=lambda number: None):
     self.number, self.spoilt, self.before = 0, spoilt, before
+    self.closed = False
 
   def __iter__(self):
     return self
@@ -117,6 +118,9 @@ class ToyIterator:
 
   def restore(self, state):
     self.number = state["number"]
+
+  def close(self):
+    self.closed = True
 
 
 def make_adam(rate=0.01, *, name="adam", clip_norm=0.0, multipliers=None, frozen=(), decay=0.0):

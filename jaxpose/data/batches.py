@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,9 @@ from jaxpose.data.index import Dataset
 _TEMPORAL_SOURCE, _PAIR_SOURCE = 30, 31
 
 Batch = dict[str, dict[str, np.ndarray]]
+
+# Makes the large arrays of a batch; loader workers put memory here that their parent sees too.
+allocate: Callable[[tuple[int, ...], type], np.ndarray] = np.empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,8 +246,8 @@ class BatchMaker:
     b, t = ids.shape
     height, width = self.image_size
     batch = {
-      "image": np.empty((b * t, height, width, 3), np.uint8),
-      "background": np.empty((b * backgrounds, height, width, 3), np.uint8),
+      "image": allocate((b * t, height, width, 3), np.uint8),
+      "background": allocate((b * backgrounds, height, width, 3), np.uint8),
     }
     places = np.arange(b * t).reshape(b, t)
     shown = np.where(np.arange(t) < backgrounds, np.arange(b)[:, None] * backgrounds, -1)

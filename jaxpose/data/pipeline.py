@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxpose.data import batches
 from jaxpose.data.batches import Batch, BatchMaker, PairConfig, Source, TemporalConfig
 from jaxpose.data.index import Dataset
 
@@ -24,8 +25,8 @@ _running: Any = weakref.WeakSet()  # iterators with workers
 
 def _close_all() -> None:
   """Ends workers before the interpreter takes itself apart."""
-  for batches in list(_running):
-    batches.close()
+  for iterator in list(_running):
+    iterator.close()
 
 
 def make_batches(
@@ -194,12 +195,14 @@ def _worker_buffer(workers: int, prefetch: int) -> int:
 
 
 def _init_worker(number: int, count: int) -> None:
-  """Runs first in every worker: one thread, no device, and an end when the parent ends."""
+  """Runs first in every worker: shared memory, one thread, no device, an end with the parent."""
   import multiprocessing
 
   import cv2
+  from grain.multiprocessing import SharedMemoryArray
 
   del number, count
+  batches.allocate = SharedMemoryArray
   os.environ["JAX_PLATFORMS"] = "cpu"
   cv2.setNumThreads(0)
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
@@ -214,7 +217,7 @@ def _init_worker(number: int, count: int) -> None:
   threading.Thread(target=wait, daemon=True).start()
 
 
-def _check_shared_memory(maker: BatchMaker, batches: int) -> None:
+def _check_shared_memory(maker: BatchMaker, count: int) -> None:
   """Workers hand over batches through shared memory: too little of it kills them without a word.
 
   Raises:
@@ -224,7 +227,7 @@ def _check_shared_memory(maker: BatchMaker, batches: int) -> None:
     return
   height, width = maker.image_size
   frames = 8 * (maker.temporal is not None) + 4 * (maker.pair is not None)
-  needed = maker.batch_size // maker.host_count * frames * height * width * 3 * batches
+  needed = maker.batch_size // maker.host_count * frames * height * width * 3 * count
   free = shutil.disk_usage(_SHARED_MEMORY).free
   if needed > free:
     raise ValueError(
@@ -283,8 +286,8 @@ def make_frame_batches(
   count = -(-len(chosen) // batch_size)
   if count == 0:
     return
-  batches = _start(maker, 0, 0, prefetch, count)
+  loaded = _start(maker, 0, 0, prefetch, count)
   try:
-    yield from batches
+    yield from loaded
   finally:
-    batches.close()
+    loaded.close()

@@ -266,11 +266,11 @@ def decode_image(data: bytes | memoryview) -> UInt8[np.ndarray, "H W 3"]:
   """
   image = None
   if len(data) and _is_complete(data):
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
   if image is None:
     raise ValueError(f"damaged image of {len(data)} bytes")
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+  return image
 
 
 def decode_mask(data: bytes | memoryview) -> UInt8[np.ndarray, "H W"]:

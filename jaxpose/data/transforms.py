@@ -50,18 +50,17 @@ def make_letterbox(size: tuple[int, int], frame_size: tuple[int, int]) -> Letter
 def letterbox_image(
   image: UInt8[np.ndarray, "h w *C"], box: Letterbox, out: UInt8[np.ndarray, "H W *C"]
 ) -> None:
-  """Writes `image`, resized and padded with black, into `out`."""
+  """Writes `image`, resized and padded with black, into `out` (contiguous)."""
   if box.inner == box.frame_size == box.size:
     out[...] = image
     return
+  method = cv2.INTER_AREA if box.inner[0] < box.size[0] else cv2.INTER_LINEAR
   if box.inner == box.frame_size:
-    target = out
-  else:
-    out[...] = 0
-    target = out[box.top : box.top + box.inner[0], box.left : box.left + box.inner[1]]
-  shrinks = box.inner[0] < box.size[0]
-  method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-  target[...] = cv2.resize(image, box.inner[::-1], interpolation=method)
+    cv2.resize(image, box.inner[::-1], dst=out, interpolation=method)
+    return
+  out[...] = 0
+  inside = out[box.top : box.top + box.inner[0], box.left : box.left + box.inner[1]]
+  inside[...] = cv2.resize(image, box.inner[::-1], interpolation=method)
 
 
 def transform_points(

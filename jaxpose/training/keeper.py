@@ -25,6 +25,9 @@ class TrainIterator(Protocol):
   def restore(self, state: dict[str, Any]) -> None:
     """Goes on from a position."""
 
+  def close(self) -> None:
+    """Ends what works behind it."""
+
 
 class Keeper:
   """The last and best checkpoints of a run, and what is saved beside the state."""

@@ -91,6 +91,7 @@ def train(
     stop = stack.enter_context(StopRequest(grace_s=GRACE_S, give_up=keeper.give_up))
     state = make_state(method, initial_batch, optimisers=optimisers, seed=seed, over=over)
     state, start, iterator, rows = keeper.resume(state, make_iterator, over, say)
+    stack.callback(iterator.close)
     for writer in writers:
       stack.callback(writer.close)
       writer.restart(start)

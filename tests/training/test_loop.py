@@ -164,6 +164,19 @@ def test_validation_is_the_mean_over_all_examples(whole):
   assert "validation/never" not in found
 
 
+def test_the_iterator_is_closed_whatever_happens(tmp_path):
+  made = []
+
+  def iterator(spoilt, before):
+    made.append(ToyIterator(spoilt, before))
+    return made[-1]
+
+  _train(tmp_path, steps=2, iterator=iterator, evaluators=[])
+  with pytest.raises(KilledError):
+    _train(tmp_path, before=kill_before(4), iterator=iterator, evaluators=[])
+  assert [i.closed for i in made] == [True, True]
+
+
 def test_collapse_is_warned_of(tmp_path, capsys):
   watch = Watch("output_mean", 50.0, 60.0, "the outputs are odd")
   _train(tmp_path, watches=[watch], evaluators=[])

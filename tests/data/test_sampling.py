@@ -60,7 +60,7 @@ def test_triplets_are_exactly_those_allowed(near_max, far_min, far_max):
     index, near_max=near_max, far_min=far_min, far_max=None if far_max == 100 else far_max
   )
   assert set(table.references.tolist()) == {r for r, _, _, _ in allowed}
-  drawn = sample_triplets(table, 3, np.arange(300_000 if near_max == 50 else 40_000))
+  drawn = sample_triplets(table, 3, np.arange(300_000 if near_max == 50 else 150_000))
   assert {tuple(row) for row in drawn.tolist()} == allowed
 
 

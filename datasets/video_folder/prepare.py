@@ -1,0 +1,304 @@
+"""Prepares the user's own videos: stages cameras in parallel, makes backgrounds, writes the set."""
+
+import concurrent.futures
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from datasets.video_folder import backgrounds, staging
+from datasets.video_folder.assemble import TakeData, in_ranges, open_take
+from datasets.video_folder.previews import write_preview
+from datasets.video_folder.takes import Take, load_takes
+from jaxpose.data import video
+
+VERSION = "1.0.0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What came of it.
+
+  Attributes:
+    directory: the prepared data set; None if no take could be used.
+    skipped: take name -> why it was left out.
+  """
+
+  directory: Path | None
+  skipped: dict[str, str]
+
+
+def prepare_videos(
+  path: str | Path,
+  out: str | Path,
+  *,
+  config_name: str = "default",
+  takes_file: str | None = None,
+  pattern: str | None = None,
+  overrides: dict[str, Any] | None = None,
+  quality: int = 92,
+  workers: int = 0,
+  say: Callable[[str], None] = print,
+) -> Report:
+  """Prepares the videos of a folder as `<out>/video_folder/<config_name>/1.0.0`.
+
+  Takes of which a file is missing, damaged, empty or does not fit are named and left out. The data
+  set appears by a rename when it is complete. What was decoded before an interruption is kept.
+
+  Args:
+    path: the folder of the videos.
+    out: the folder of prepared data sets.
+    config_name: name of this one.
+    takes_file, pattern, overrides: see `load_takes`.
+    quality: of the stored JPEG frames.
+    workers: processes; 0 takes one per core.
+    say: gets each line of progress.
+
+  Raises:
+    FileNotFoundError, ValueError: the folder or the description of takes is wrong.
+    OSError: no space left, or `out` cannot be written.
+  """
+  folder = Path(path).expanduser().resolve()
+  takes = load_takes(folder, takes_file=takes_file, pattern=pattern, overrides=overrides)
+  root = Path(out).expanduser().resolve()
+  final = root / "video_folder" / config_name / VERSION
+  mark = request_fingerprint(takes, folder, quality)
+  stored = _stored_options(final)
+  if stored == {"fingerprint": mark, "skipped": []}:
+    say(f"{final} is up to date")
+    return Report(final, {})
+  staging_folder = root / ".staging" / config_name
+  staging_folder.mkdir(parents=True, exist_ok=True)
+  workers = workers or os.cpu_count() or 1
+  skipped: dict[str, str] = {}
+  takes = _announce(takes, folder, root, workers, skipped, say)
+  jobs = [
+    staging.StageJob(take, camera, folder, staging_folder, quality)
+    for take in takes
+    for camera in take.videos
+  ]
+  for job, meta in _run(staging.stage_camera, jobs, workers, "decoding", skipped):
+    if meta["missing"] > 0:
+      say(f"warning: {job.label}: the header promises {meta['missing']} frames more than decode")
+  takes = [take for take in takes if take.name not in skipped]
+  opened = _open_takes(takes, folder, staging_folder, skipped, say)
+  grouped = backgrounds.group_jobs([data.take for data in opened], folder, staging_folder)
+  _run(backgrounds.make_background, grouped, workers, "backgrounds", skipped)
+  opened = [data for data in opened if data.take.name not in skipped]
+  for name, reason in skipped.items():
+    say(f"skipped take {name!r}: {reason}")
+  if not opened:
+    return Report(None, skipped)
+  left_out = tuple(f"{name}: {reason}" for name, reason in skipped.items())
+  if stored == {"fingerprint": mark, "skipped": list(left_out)}:
+    say(f"{final} is up to date, but for what was skipped")
+    return Report(final, skipped)
+  _write(final, staging_folder, opened, grouped, (mark, left_out))
+  if not skipped:
+    shutil.rmtree(staging_folder, ignore_errors=True)
+  return Report(final, skipped)
+
+
+def _announce(
+  takes: list[Take],
+  folder: Path,
+  root: Path,
+  workers: int,
+  skipped: dict[str, str],
+  say: Callable[[str], None],
+) -> list[Take]:
+  """Opens every file once; says how many frames, how much disk and time; drops what cannot open."""
+  frames, size, seconds = 0, 0.0, 0.0
+  usable = []
+  for take in takes:
+    try:
+      for camera, file in take.videos.items():
+        started = time.monotonic()
+        info = video.probe_video(folder / file, take.source_fps or None)
+        geometry = video.make_geometry(
+          info.width,
+          info.height,
+          rotate=take.of_camera("rotate", camera),
+          roi=take.of_camera("roi", camera) or None,
+          image_size=take.image_size,
+        )
+        every = max(1, round(info.fps / take.fps)) if take.fps else take.every
+        stop = take.trim[1] if len(take.trim) > 1 else info.promised_frames
+        kept = max(0, stop - (take.trim[0] if take.trim else 0)) // every
+        frames += kept
+        size += kept * geometry.size[0] * geometry.size[1] * 0.25  # bytes a pixel of a JPEG frame
+        # a first frame costs about as much as opening the file: ten times a later one
+        seconds += 0.1 * (time.monotonic() - started) * stop
+      usable.append(take)
+    except (OSError, ValueError) as error:
+      if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        raise
+      skipped[take.name] = str(error)
+  need, free = 2 * size, shutil.disk_usage(root).free
+  say(
+    f"{len(usable)} takes, {sum(len(t.videos) for t in usable)} videos, about {frames} frames; "
+    f"about {need / 1e6:.0f} MB of disk needed ({free / 1e6:.0f} MB free); roughly "
+    f"{seconds / max(1, workers):.0f} s with {workers} processes"
+  )
+  if need > free:
+    raise OSError(f"{root}: {need / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+  return usable
+
+
+def _run(
+  function: Callable[[Any], Any],
+  jobs: Sequence[Any],
+  workers: int,
+  title: str,
+  skipped: dict[str, str],
+) -> list[tuple[Any, Any]]:
+  """(job, result) of the jobs that worked; the others' takes go to `skipped` with the reason."""
+  from tqdm import tqdm
+
+  done: list[tuple[Any, Any]] = []
+  with tqdm(total=len(jobs), desc=title, unit="camera", disable=not sys.stderr.isatty()) as bar:
+    for job, result, error in _outcomes(function, jobs, min(workers, len(jobs))):
+      bar.update()
+      if error is None:
+        done.append((job, result))
+      elif isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        raise error  # no space left, no permission: nothing to do with this one file
+      else:
+        takes = getattr(job, "takes", None) or (job.take,)
+        for take in takes:
+          skipped.setdefault(take.name, f"{job.label}: {error}")
+  order = {id(job): i for i, job in enumerate(jobs)}
+  return sorted(done, key=lambda pair: order[id(pair[0])])
+
+
+def _outcomes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Any:
+  """Yields (job, result, error) as they come; a decoder that crashes costs its own job only."""
+  if workers <= 1:
+    for job in jobs:
+      yield _attempt(function, job)
+    return
+  context = multiprocessing.get_context("spawn")
+  crashed = []
+  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    futures = {pool.submit(function, job): job for job in jobs}
+    for future in concurrent.futures.as_completed(futures):
+      error = future.exception()
+      if isinstance(error, BrokenProcessPool):
+        crashed.append(futures[future])
+      else:
+        yield futures[future], None if error else future.result(), error
+  for job in crashed:  # one by one, to tell the culprit from those that shared its pool
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+      error = (future := pool.submit(function, job)).exception()
+      if isinstance(error, BrokenProcessPool):
+        error = ValueError("the decoder crashed on it: the file is damaged")
+      yield job, None if error else future.result(), error
+
+
+def _attempt(function: Callable[[Any], Any], job: Any) -> tuple[Any, Any, Exception | None]:
+  try:
+    return job, function(job), None
+  except Exception as error:
+    return job, None, error
+
+
+def _open_takes(
+  takes: Sequence[Take],
+  folder: Path,
+  staging_folder: Path,
+  skipped: dict[str, str],
+  say: Callable[[str], None],
+) -> list[TakeData]:
+  opened = []
+  for take in takes:
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter("always", UserWarning)
+      try:
+        opened.append(open_take(take, folder, staging_folder))
+      except (FileNotFoundError, ValueError) as error:
+        skipped[take.name] = str(error)
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+      say(f"warning: {text}")
+  return opened
+
+
+def _write(
+  final: Path,
+  staging_folder: Path,
+  opened: Sequence[TakeData],
+  grouped: Sequence[backgrounds.BackgroundJob],
+  origin: tuple[str, tuple[str, ...]],
+) -> None:
+  """Writes the data set beside and moves it into its place; `origin`: fingerprint and skipped."""
+  from datasets import pose_video
+  from datasets.video_folder.builder import Content, VideoFolder, VideoFolderConfig
+
+  splits = tuple(dict.fromkeys(name for data in opened for name in data.take.split_names))
+  for split in splits:
+    if not any(_has_split(data, split) for data in opened):
+      raise ValueError(f"split {split!r} has no frames: its range lies outside of every take")
+  jobs = {(take.name, job.camera): job for job in grouped for take in job.takes}
+  content = Content(tuple(opened), jobs, splits)
+  content.check()
+  config = VideoFolderConfig(name=final.parent.name, fingerprint=origin[0], skipped=origin[1])
+  building = staging_folder.with_name(f"{staging_folder.name}.building")
+  shutil.rmtree(building, ignore_errors=True)
+  bound = type("VideoFolder", (VideoFolder,), {"content": content}, skip_registration=True)
+  built = pose_video.prepare(bound, building, config=config)
+  previews = built / "previews"
+  previews.mkdir()
+  for data in opened:
+    for camera in data.cameras:
+      write_preview(previews / f"{data.take.name}__{camera}.jpg", data, camera, jobs)
+  _swap(built, final)
+  shutil.rmtree(building, ignore_errors=True)
+
+
+def _has_split(data: TakeData, split: str) -> bool:
+  ranges = data.take.split_ranges
+  return (
+    data.take.split == split
+    if ranges is None
+    else bool(in_ranges(data.frame, ranges.get(split, [])).any())
+  )
+
+
+def request_fingerprint(takes: Sequence[Take], folder: Path, quality: int) -> str:
+  """Of all that a data set depends on: descriptions of takes, and size and time of their files."""
+  files: list[Any] = []
+  for take in takes:
+    names = [*take.videos.values(), take.labels]
+    for field in ("calibration", "background_image", "background_clip"):
+      value = getattr(take, field)
+      names += list(value.values()) if isinstance(value, Mapping) else [value]
+    for name in filter(None, names):
+      path = folder / name
+      files.append(staging.file_state(path) if path.is_file() else (str(path), "missing"))
+  return staging.fingerprint([quality, [dataclasses.asdict(take) for take in takes], files])
+
+
+def _stored_options(final: Path) -> dict[str, Any] | None:
+  """The options of a prepared data set, None where there is none."""
+  if not (final / "dataset_info.json").is_file():
+    return None
+  path = next(iter(sorted(final.glob("sequences_*.json"))), None)
+  return None if path is None else json.loads(path.read_text()).get("options")
+
+
+def _swap(built: Path, final: Path) -> None:
+  """Puts a complete data set in the place of an older one."""
+  final.parent.mkdir(parents=True, exist_ok=True)
+  old = final.with_name(final.name + ".old")
+  shutil.rmtree(old, ignore_errors=True)
+  if final.exists():
+    final.rename(old)
+  built.rename(final)
+  shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,402 @@
+"""From a video to poses: `.npz`, `.trc` and an overlay video, in batches and in flat memory."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from jaxpose import drawing
+from jaxpose.api import Model, mask_on_image
+from jaxpose.data import background as backgrounds
+from jaxpose.data import transforms, trc, video
+from jaxpose.evaluation.regressor import Regressor
+
+BACKGROUNDS = ("robust", "median", "still", "dive")
+_SAMPLES = 80  # frames that a background is estimated from
+_DISPLAY = 960  # longest side of the overlay video, px
+_CHECK_EVERY = 10  # frames between two looks for a second person
+_TWO_SHARE = 0.2  # of the frames with somebody: from here on a second person is reported
+_CHANGE = 25  # grey levels that a region differs by
+_LEAST_AREA = 0.0015  # of the picture: smaller regions are nobody
+Say = Callable[[str], None]
+Image = UInt8[np.ndarray, "H W 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How videos are read and what is written.
+
+  Attributes:
+    background: one of `BACKGROUNDS`, estimated from the video itself, or the path of an image or of
+      a clip of the empty scene.
+    every: only each n-th frame.
+    overlay: write the overlay video too.
+  """
+
+  background: str = "robust"
+  every: int = 1
+  overlay: bool = True
+
+  def __post_init__(self) -> None:
+    if self.every < 1:
+      raise ValueError(f"every must be at least 1, not {self.every}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+  """What was written for one video, and what a user should know of it."""
+
+  files: list[pathlib.Path]
+  frames: int
+  warnings: list[str]
+
+
+def predict_videos(
+  model: Model,
+  regressor: Regressor,
+  source: str | os.PathLike[str],
+  out: str | os.PathLike[str],
+  options: Options,
+  say: Say = print,
+) -> tuple[list[Prediction], list[str]]:
+  """Predicts a video, or every video below a folder, into the folder `out`.
+
+  Returns:
+    The predictions, and a line for each video that could not be used; the others go on.
+
+  Raises:
+    FileNotFoundError: there is no such video or folder, or no video in it.
+  """
+  root = pathlib.Path(source)
+  if root.is_dir():
+    paths = video.find_videos(root)
+    stems = _unique_stems([path.relative_to(root) for path in paths])
+  elif root.is_file():
+    paths, stems = [root], [pathlib.Path(root.stem)]
+  else:
+    raise FileNotFoundError(f"no video and no folder {root}")
+  done, failed = [], []
+  for i, (path, stem) in enumerate(zip(paths, stems, strict=True)):
+    say(f"{i + 1}/{len(paths)}: {path}")
+    try:
+      done.append(predict_video(model, regressor, path, pathlib.Path(out) / stem, options))
+    except (ValueError, OSError, cv2.error) as error:
+      failed.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
+      say(f"  skipped: {failed[-1]}")
+      continue
+    for text in done[-1].warnings:
+      say(f"  warning: {text}")
+    say(f"  {done[-1].frames} frames: {', '.join(str(file) for file in done[-1].files)}")
+  return done, failed
+
+
+def _unique_stems(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Names without their ending, with it (`a_avi`) where two would be the same."""
+  stems = [path.with_suffix("") for path in paths]
+  return [
+    stem if stems.count(stem) == 1 else path.with_name(path.name.replace(".", "_"))
+    for path, stem in zip(paths, stems, strict=True)
+  ]
+
+
+def predict_video(
+  model: Model,
+  regressor: Regressor,
+  path: pathlib.Path,
+  stem: pathlib.Path,
+  options: Options,
+) -> Prediction:
+  """Predicts one video and writes `<stem>_poses.npz`, `<stem>.trc` and `<stem>_overlay.mp4`.
+
+  The `.npz` holds pose3d_mm [N, J, 3] (root-centred, camera axes x right, y down, z away; NaN where
+  presence is below 0.5), presence [N], box_px [N, 4], frame [N] (number in the file), time_s [N],
+  joint_names, parents, image_size. The `.trc` holds the same poses with X right, Y up, Z towards
+  the camera, in mm. Nothing is written under these names before the video is finished.
+
+  Raises:
+    FileNotFoundError, ValueError: the video or the background cannot be used.
+  """
+  info = video.probe_video(path)
+  size = (info.height, info.width)
+  empty = find_background(path, options.background, model.image_size, size)
+  stem.parent.mkdir(parents=True, exist_ok=True)
+  columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+  crowd: list[bool] = []
+  rate = info.fps / options.every
+  overlay = _Overlay(stem, rate, size) if options.overlay else None
+  try:
+    for frames, small in _batches(path, options.every, model):
+      found = model.render(small, empty)
+      pose = regressor.predict(found[regressor.feature])
+      pose[found["presence"] < 0.5] = np.nan
+      found["box_px"] = model.boxes_on_image(found["box"], size)
+      found["pose3d_mm"] = pose
+      columns["frame"] += [frame.number for frame in frames]
+      columns["time_s"] += [frame.time_s for frame in frames]
+      for name in ("pose3d_mm", "presence", "box_px"):
+        columns[name] += list(found[name])
+      for frame, image, presence in zip(frames, small, found["presence"], strict=True):
+        if frame.number // options.every % _CHECK_EVERY == 0 and not presence < 0.5:
+          crowd.append(count_regions(image, empty) > 1)
+      if overlay is not None:
+        overlay.write([frame.image for frame in frames], found, regressor)
+    if not columns["frame"]:
+      raise video.VideoError(f"{path}: no frame decodes")
+    written = _save(stem, columns, regressor, rate, size)
+    if overlay is not None:
+      written.append(overlay.finish())
+  except BaseException:
+    if overlay is not None:
+      overlay.discard()
+    raise
+  return Prediction(written, len(columns["frame"]), _warnings(columns, crowd, info, options))
+
+
+_COLUMNS = ("frame", "time_s", "pose3d_mm", "presence", "box_px")
+
+
+def _batches(
+  path: pathlib.Path, every: int, model: Model
+) -> Iterator[tuple[list[video.Frame], UInt8[np.ndarray, "B H W 3"]]]:
+  """Frames as they are (RGB), and letterboxed for the networks; the last batch may be short."""
+  held: list[video.Frame] = []
+  for frame in video.read_frames(path, every=every):
+    held.append(frame)
+    if len(held) == model.batch_size:
+      yield held, _letterboxed(held, model.image_size)
+      held = []
+  if held:
+    yield held, _letterboxed(held, model.image_size)
+
+
+def _letterboxed(frames: list[video.Frame], size: tuple[int, int]) -> UInt8[np.ndarray, "B H W 3"]:
+  return np.stack([_letterbox(frame.image, size) for frame in frames])
+
+
+def _letterbox(image: Image, size: tuple[int, int]) -> Image:
+  out = np.empty((*size, 3), np.uint8)
+  transforms.letterbox_image(image, transforms.make_letterbox(image.shape[:2], size), out)
+  return out
+
+
+# --- background --------------------------------------------------------------------------------
+
+
+def find_background(
+  path: pathlib.Path, how: str, size: tuple[int, int], frame_size: tuple[int, int]
+) -> Image:
+  """The empty scene, letterboxed to `size`.
+
+  Args:
+    path: the video.
+    how: one of `BACKGROUNDS`, or an image or clip of the empty scene.
+    frame_size: (height, width) of the video's frames.
+
+  Raises:
+    FileNotFoundError: `how` is neither a method nor a file.
+    ValueError: the file is no image and no clip, or of another shape than the video.
+  """
+  if how in BACKGROUNDS:
+    return _estimate(path, how, size)
+  file = pathlib.Path(how)
+  if not file.is_file():
+    raise FileNotFoundError(
+      f"background {how!r}: no such file, and none of {', '.join(BACKGROUNDS)}"
+    )
+  if file.suffix.lower() in video.VIDEO_SUFFIXES:
+    info = video.probe_video(file)
+    given = (info.height, info.width)
+    image = backgrounds.compute_median(np.stack(_sample_video(file, None)))
+  else:
+    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if picture is None:
+      raise ValueError(f"background {file}: neither an image nor a video that OpenCV reads")
+    image, given = np.ascontiguousarray(picture[..., ::-1]), picture.shape[:2]
+  if abs(given[1] / given[0] - frame_size[1] / frame_size[0]) > 0.02:
+    raise ValueError(
+      f"background {file} is {given[1]}×{given[0]} px, the video {frame_size[1]}×{frame_size[0]}: "
+      "give a picture of the same camera"
+    )
+  return _letterbox(image, size)
+
+
+def _estimate(path: pathlib.Path, how: str, size: tuple[int, int]) -> Image:
+  frames = np.stack(_sample_video(path, size))
+  if how == "median":
+    return backgrounds.compute_median(frames)
+  if how == "dive":
+    return backgrounds.compute_dive(frames[0], frames[-1])
+  return backgrounds.compute_robust(frames, still=how == "still")
+
+
+def _sample_video(path: pathlib.Path, size: tuple[int, int] | None) -> list[Image]:
+  """Evenly spaced frames from the first to the last, between `_SAMPLES` and twice as many.
+
+  One pass, whatever the header promises: each time that there are too many, every other one goes.
+  """
+  kept: list[Image] = []
+  stride, last = 1, None
+  for frame in video.read_frames(path):
+    last = frame
+    if frame.number % stride == 0:
+      kept.append(frame.image if size is None else _letterbox(frame.image, size))
+      if len(kept) > 2 * _SAMPLES:
+        kept, stride = kept[::2], 2 * stride
+  if last is None:
+    raise video.VideoError(f"{path}: no frame decodes")
+  if last.number % stride:
+    kept.append(last.image if size is None else _letterbox(last.image, size))
+  return kept
+
+
+# --- more than one person ----------------------------------------------------------------------
+
+
+def count_regions(image: Image, background: Image, least: float = 0.35) -> int:
+  """Separate large regions that differ from the background: more than one may be two people.
+
+  Counts regions of at least `least` of the largest one's area and `_LEAST_AREA` of the picture;
+  pieces closer than a fifteenth of its height are one region, and so are people who touch.
+  """
+  difference = cv2.blur(cv2.absdiff(image, background).max(axis=-1), (3, 3))
+  mask = (difference > _CHANGE).astype(np.uint8)
+  mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+  reach = max(3, mask.shape[0] // 15)
+  joined = cv2.dilate(mask, np.ones((reach, reach), np.uint8))
+  count, labels = cv2.connectedComponents(joined)
+  areas = np.bincount(labels[mask > 0], minlength=count)[1:]
+  if not len(areas) or areas.max() < _LEAST_AREA * mask.size:
+    return 0
+  return int((areas >= max(least * areas.max(), _LEAST_AREA * mask.size)).sum())
+
+
+def _warnings(
+  columns: dict[str, list[Any]], crowd: list[bool], info: video.VideoInfo, options: Options
+) -> list[str]:
+  found = []
+  presence = np.asarray(columns["presence"])
+  if crowd and np.mean(crowd) >= _TWO_SHARE:
+    found.append(
+      f"two large separate regions differ from the background in {np.mean(crowd):.0%} of the frames"
+      " with somebody: more than one person? The networks follow one; their choice may change"
+    )
+  if np.isnan(presence).all():
+    found.append("presence is unknown, every frame is taken to show a person: run launch/export.py")
+  elif (presence < 0.5).all():
+    found.append("every frame is taken to be empty: is this video like those of the training?")
+  decoded = (columns["frame"][-1] + 1) if columns["frame"] else 0
+  if decoded + options.every <= 0.9 * info.promised_frames:
+    found.append(f"the header promises {info.promised_frames} frames, {decoded} decode: cut short?")
+  return found
+
+
+# --- output ------------------------------------------------------------------------------------
+
+
+def _save(
+  stem: pathlib.Path,
+  columns: dict[str, list[Any]],
+  regressor: Regressor,
+  rate_hz: float,
+  size: tuple[int, int],
+) -> list[pathlib.Path]:
+  skeleton = regressor.skeleton
+  target = stem.with_name(f"{stem.name}_poses.npz")
+  partial = target.with_name(target.name + ".partial")
+  pose = np.asarray(columns["pose3d_mm"], np.float32)
+  with open(partial, "wb") as file:
+    np.savez_compressed(
+      file,
+      pose3d_mm=pose,
+      presence=np.asarray(columns["presence"], np.float32),
+      box_px=np.asarray(columns["box_px"], np.float32),
+      frame=np.asarray(columns["frame"], np.int32),
+      time_s=np.asarray(columns["time_s"], np.float64),
+      joint_names=np.array(skeleton.joints),
+      parents=np.array(skeleton.parents, np.int32),
+      skeleton=np.array(json.dumps(skeleton.to_dict())),
+      image_size=np.array(size, np.int32),
+    )
+  os.replace(partial, target)
+  markers = stem.with_name(f"{stem.name}.trc")
+  trc.save_trc(
+    markers,
+    skeleton.joints,
+    np.asarray(columns["frame"]),
+    np.asarray(columns["time_s"]),
+    trc.camera_to_trc(pose),
+    rate_hz,
+  )
+  return [target, markers]
+
+
+class _Overlay:
+  """The overlay video; it gets its name when it is finished."""
+
+  def __init__(self, stem: pathlib.Path, rate_hz: float, size: tuple[int, int]) -> None:
+    self._target = stem.with_name(f"{stem.name}_overlay.mp4")
+    self._partial = stem.with_name(f"{stem.name}_overlay.partial.mp4")
+    scale = min(1.0, _DISPLAY / max(size))
+    self._height, self._width = (max(2, 2 * round(side * scale / 2)) for side in size)
+    self._scale = np.array([self._width / size[1], self._height / size[0]])
+    code = cv2.VideoWriter.fourcc(*"mp4v")
+    shape = (self._width, self._height)
+    self._writer = cv2.VideoWriter(str(self._partial), code, rate_hz, shape)
+    if not self._writer.isOpened():
+      raise OSError(f"cannot write {self._partial}: no space or no permission?")
+
+  def write(self, images: list[Image], found: dict[str, np.ndarray], regressor: Regressor) -> None:
+    masks = mask_on_image(found["mask_frame"], (self._height, self._width))
+    for i, image in enumerate(images):
+      small = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
+      box = ((found["box_px"][i].reshape(2, 2) + 0.5) * self._scale - 0.5).ravel()
+      presence, pose = float(found["presence"][i]), found["pose3d_mm"][i]
+      drawn = draw_overlay(small, masks[i], box, presence, pose, regressor.skeleton)
+      self._writer.write(np.ascontiguousarray(drawn[..., ::-1]))
+
+  def finish(self) -> pathlib.Path:
+    self._writer.release()
+    os.replace(self._partial, self._target)
+    return self._target
+
+  def discard(self) -> None:
+    self._writer.release()
+    self._partial.unlink(missing_ok=True)
+
+
+def draw_overlay(
+  image: Image,
+  mask: Float[np.ndarray, "H W"],
+  box_px: Float[np.ndarray, " 4"],
+  presence: float,
+  pose_mm: Float[np.ndarray, "J 3"],
+  skeleton: Any,
+) -> Image:
+  """Mask tint, box, skeleton and presence over a frame; only the presence where nobody is seen.
+
+  There is no absolute depth: the root-centred skeleton is drawn orthographically, scaled into the
+  rectangle around the mask (`drawing.pose_in_box`), so its place and size come from the mask.
+  """
+  if presence < 0.5:
+    return drawing.draw_text(image, f"empty ({presence:.2f})")
+  drawn = drawing.tint_mask(image, mask, drawing.BLUE, 0.45)
+  drawn = drawing.draw_box(drawn, box_px, drawing.RED)
+  if np.isfinite(pose_mm).all():
+    points = drawing.pose_in_box(pose_mm, _around(mask > 0.5, box_px), fill=0.95)
+    drawn = drawing.draw_skeleton(drawn, points, skeleton)
+  known = "person" if np.isfinite(presence) else "presence unknown"
+  return drawing.draw_text(drawn, f"{known} ({presence:.2f})" if np.isfinite(presence) else known)
+
+
+def _around(mask: Bool[np.ndarray, "H W"], box_px: Float[np.ndarray, " 4"]) -> np.ndarray:
+  """The rectangle around the mask, or the box where the mask is empty."""
+  rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+  if not len(rows):
+    return np.asarray(box_px, np.float64)
+  return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float64)

@@ -67,8 +67,8 @@ def rows_of_split(take: Take, frame: np.ndarray, split: str) -> Bool[np.ndarray,
   return inside
 
 
-def make_background(job: BackgroundJob) -> str:
-  """Estimates and stores a background unless that is done; returns its fingerprint.
+def make_background(job: BackgroundJob) -> float:
+  """Estimates and stores a background unless that is done; share of frames with several people.
 
   Raises:
     ValueError: the takes of a room disagree, or the picture or clip does not fit.
@@ -84,7 +84,7 @@ def make_background(job: BackgroundJob) -> str:
   splits = [(take.split, take.background_from) for take in job.takes]
   mark = staging.fingerprint([stages, given, first.background, splits])
   if staging.stored_fingerprint(job.target) == mark:
-    return mark
+    return float(json.loads((job.target / "meta.json").read_text())["crowded"])
   if len({take.background for take in job.takes}) > 1:
     raise ValueError(f"{job.label}: takes of one room must have one kind of background")
   staged = [StagedCamera.open(job.staged(take)) for take in job.takes]
@@ -98,10 +98,14 @@ def make_background(job: BackgroundJob) -> str:
   (partial / "background.png").write_bytes(encode_png(image))
   if homography is not None:
     np.save(partial / "homography.npy", homography.astype(np.float32))
-  (partial / "meta.json").write_text(json.dumps({"fingerprint": mark}))
+  crowded = 0.0
+  if homography is None:
+    everything = [np.arange(len(camera.frame)) for camera in staged]
+    crowded = background.crowded_share(_sample(staged, everything, 60), image)
+  (partial / "meta.json").write_text(json.dumps({"fingerprint": mark, "crowded": crowded}))
   shutil.rmtree(job.target, ignore_errors=True)
   partial.rename(job.target)
-  return mark
+  return crowded
 
 
 def load_background(

@@ -21,6 +21,7 @@ from datasets.video_folder.takes import Take, load_takes
 from jaxpose.data import video
 
 VERSION = "1.0.0"
+_CROWDED = 0.25  # share of frames from which a second person is suspected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,12 @@ def prepare_videos(
   takes = [take for take in takes if take.name not in skipped]
   opened = _open_takes(takes, folder, staging_folder, skipped, say)
   grouped = backgrounds.group_jobs([data.take for data in opened], folder, staging_folder)
-  _run(backgrounds.make_background, grouped, workers, "backgrounds", skipped)
+  for job, crowded in _run(backgrounds.make_background, grouped, workers, "backgrounds", skipped):
+    if crowded > _CROWDED:
+      say(
+        f"warning: {job.label}: {crowded:.0%} of the frames seem to show more than one person (or "
+        "a bad background): the methods expect one; see trim and roi"
+      )
   opened = [data for data in opened if data.take.name not in skipped]
   for name, reason in skipped.items():
     say(f"skipped take {name!r}: {reason}")

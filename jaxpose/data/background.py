@@ -1,7 +1,8 @@
 """Backgrounds of static and moving cameras from the frames of one camera.
 
 median     temporal median: right where the person covers each pixel less than half of the time.
-robust     for rooms that are seen empty now and then, or piece by piece, however rarely.
+robust     for rooms that are seen empty now and then, or piece by piece, however rarely. Who comes,
+           takes one place for most of the clip and leaves may stay in the picture: look at it.
 still      for a person who never leaves the spot: what is never seen is filled from around it.
 dive       bottom half of the first frame, top half of the last (P2 §S.1.1).
 panorama   a moving camera: homographies between frames, median over the panorama (P2 §S.1).
@@ -91,6 +92,28 @@ def compute_robust(
   if known.all():
     return image
   return cv2.inpaint(image, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+
+
+def crowded_share(frames: UInt8[np.ndarray, "n H W 3"], image: UInt8[np.ndarray, "H W 3"]) -> float:
+  """Share of the frames with anybody in them that show two or more separate large differences.
+
+  Parts closer than 6 % of the longest side count as one; the second must have 35 % of the first's
+  area. One person gives below 0.1, two people above 0.25 (from two cameras in four at least).
+  """
+  height, width = image.shape[:2]
+  pad = int(max(height, width) * 0.06) | 1
+  crowded = occupied = 0
+  for frame in frames:
+    mask: np.ndarray = (cv2.GaussianBlur(_difference(frame, image), (0, 0), 1) > 30).astype(
+      np.uint8
+    )
+    mask = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _ellipse(pad))
+    areas = np.sort(cv2.connectedComponentsWithStats(mask)[2][1:, cv2.CC_STAT_AREA])[::-1]
+    areas = areas[areas > 0.003 * height * width]
+    occupied += len(areas) > 0
+    crowded += len(areas) > 1 and areas[1] > 0.35 * areas[0]
+  return crowded / max(occupied, 1)
 
 
 def _ellipse(size: int) -> np.ndarray:

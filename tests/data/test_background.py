@@ -119,3 +119,11 @@ def test_panorama_needs_points_in_common():
 def test_sample_evenly_includes_both_ends():
   np.testing.assert_array_equal(background.sample_evenly(9, 3), [0, 4, 8])
   np.testing.assert_array_equal(background.sample_evenly(2, 50), [0, 1])
+
+
+def test_crowded_share_tells_two_people_from_one():
+  room = make_room()
+  one = [with_person(room, x) for x in (5, 20, 60)]
+  two = [with_person(frame, 40, colour=(20, 20, 30)) for frame in one]
+  assert background.crowded_share(noisy([room, *one]), room) == 0.0
+  assert background.crowded_share(noisy([room, *one, *two]), room) == 0.5  # 3 of 6, one is empty

@@ -15,8 +15,8 @@ def location_prior(
 
 
 def scale_prior(
-  mean_box: Float[Array, "*batch 4"], *, target: tuple[float, float], aspect: float
-) -> Float[Array, "*batch"]:
+  mean_box: Float[Array, " 4"], *, target: tuple[float, float], aspect: float
+) -> Float[Array, ""]:
   """(s̄_x − σ_x·min(1, 1/a))² + (s̄_y − σ_y·min(1, a))², a = `aspect`.
 
   The papers draw the mean box to half of the frame; people who stand are better boxed by an upright
@@ -27,4 +27,4 @@ def scale_prior(
     aspect: a = width / height of the frame.
   """
   goal = jnp.asarray([target[0] * min(1.0, 1 / aspect), target[1] * min(1.0, aspect)])
-  return jnp.square(mean_box[..., :2] - goal).sum(-1)
+  return jnp.square(mean_box[:2] - goal).sum()

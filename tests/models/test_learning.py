@@ -55,7 +55,7 @@ def test_detector_and_decoder_find_a_moving_square_without_labels():
       )
       mean_box = out["box"].mean(0)
       prior = priors.location_prior(mean_box, target=(0.0, 0.0))
-      prior += priors.scale_prior(mean_box, target=0.45, aspect=1.0)
+      prior += priors.scale_prior(mean_box, target=(0.45, 0.45), aspect=1.0)
       error = reconstruction.l2(out["reconstruction"], images).mean()
       return error + 0.1 * prior, (new, error)
 

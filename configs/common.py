@@ -123,9 +123,6 @@ def paper() -> ConfigDict:
   config.probe = ConfigDict()
   config.probe.regressor = "mlp"  # or "residual", "linear"
   config.probe.width = 2048
-  config.probe.depth = 2
-  config.probe.dropout = 0.5
-  config.probe.batch_norm = False
   config.probe.depth = 2  # hidden layers; of "residual": blocks
   config.probe.dropout = 0.5
   config.probe.batch_norm = False  # NSD's public code has it after each ReLU

@@ -26,6 +26,8 @@ def smoke():
   config.data.image_size = (64, 64)
   config.model.crop_size = 32
   config.model.decoder.base = 4
+  config.model.backbone.stage_sizes = (1, 1)
+  config.model.backbone.widths = (8, 16)
   config.batch_size = 4
   config.training.steps = 20
   config.training.log_every = 5

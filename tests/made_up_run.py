@@ -55,7 +55,7 @@ class Dataset:
     found[np.asarray(ids) % FRAMES == 0] = np.nan
     return found
 
-  def read(self, ids, *, image_size, with_labels=False, with_background=True):
+  def read(self, ids, *, image_size, with_labels=False):
     assert tuple(image_size) == SIZE
     self.reads += len(ids)
     ids = np.asarray(ids)
@@ -69,12 +69,11 @@ class Dataset:
         picture[y0 : y1 + 1, x0 : x1 + 1] = (220, 60 * sequence, 90)
     batch = {
       "image": image,
+      "background": background,
       "sequence": self.index.sequence[track],
       "camera": self.index.camera[track],
       "frame": self.index.frame[ids],
     }
-    if with_background:
-      batch["background"] = background
     if with_labels:
       batch |= {"box_px": boxes, "present": np.isfinite(boxes[:, 0]).astype(int)}
     return batch

@@ -214,8 +214,11 @@ def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: di
 def _perceptual_term(
   network: PerceptualFeatures, variables: Variables, frames: Array, predicted: Array
 ) -> tuple[Array, Array]:
-  target = jax.lax.stop_gradient(network.apply(variables, frames))
-  value = _per_sample(reconstruction.perceptual(network.apply(variables, predicted), target))
+  def features(images: Array) -> list[Array]:
+    return list(network.apply(variables, images))
+
+  target = jax.lax.stop_gradient(features(frames))
+  value = _per_sample(reconstruction.perceptual(features(predicted), target))
   return value, jnp.ones_like(value)
 
 

@@ -118,7 +118,7 @@ def _thumbnails(
   if not len(rows):
     return []
   ids = frame_ids(dataset, embeddings, rows)
-  images = dataset.read(ids, image_size=size, with_background=False)["image"]
+  images = dataset.read(ids, image_size=size)["image"]
   return [(f"frame {embeddings['frame'][r]}", image) for r, image in zip(rows, images, strict=True)]
 
 
@@ -159,7 +159,7 @@ def gather_poses(
     kinds += [(int(i), "worst: ") for i in np.argsort(-np.nan_to_num(scores["MPJPE"]))[:worst]]
   picked = np.array([i for i, _ in kinds])
   ids = frame_ids(dataset, embeddings, rows[picked])
-  images = dataset.read(ids, image_size=image_size, with_background=False)["image"]
+  images = dataset.read(ids, image_size=image_size)["image"]
   views = []
   for (i, kind), image in zip(kinds, images, strict=True):
     where = (int(embeddings[key][rows[i]]) for key in ("sequence", "camera", "frame"))

@@ -9,17 +9,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 
-from jaxpose import drawing
-from jaxpose.api import Model, mask_on_image
+from jaxpose.api import Model
 from jaxpose.data import background as backgrounds
 from jaxpose.data import transforms, trc, video
 from jaxpose.evaluation.regressor import Regressor
+from jaxpose.overlay import OverlayWriter
 
 BACKGROUNDS = ("robust", "median", "still", "dive")
 _SAMPLES = 80  # frames that a background is estimated from
-_DISPLAY = 960  # longest side of the overlay video, px
 _CHECK_EVERY = 10  # frames between two looks for a second person
 _TWO_SHARE = 0.2  # of the frames with somebody: from here on a second person is reported
 _CHANGE = 25  # grey levels that a region differs by
@@ -129,7 +128,7 @@ def predict_video(
   columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
   crowd: list[bool] = []
   rate = info.fps / options.every
-  overlay = _Overlay(stem, rate, size) if options.overlay else None
+  overlay = OverlayWriter(stem, rate, size) if options.overlay else None
   try:
     for frames, small in _batches(path, options.every, model):
       found = model.render(small, empty)
@@ -145,7 +144,7 @@ def predict_video(
         if frame.number // options.every % _CHECK_EVERY == 0 and not presence < 0.5:
           crowd.append(count_regions(image, empty) > 1)
       if overlay is not None:
-        overlay.write([frame.image for frame in frames], found, regressor)
+        overlay.write([frame.image for frame in frames], found, regressor.skeleton)
     if not columns["frame"]:
       raise video.VideoError(f"{path}: no frame decodes")
     written = _save(stem, columns, regressor, rate, size)
@@ -334,69 +333,3 @@ def _save(
     rate_hz,
   )
   return [target, markers]
-
-
-class _Overlay:
-  """The overlay video; it gets its name when it is finished."""
-
-  def __init__(self, stem: pathlib.Path, rate_hz: float, size: tuple[int, int]) -> None:
-    self._target = stem.with_name(f"{stem.name}_overlay.mp4")
-    self._partial = stem.with_name(f"{stem.name}_overlay.partial.mp4")
-    scale = min(1.0, _DISPLAY / max(size))
-    self._height, self._width = (max(2, 2 * round(side * scale / 2)) for side in size)
-    self._scale = np.array([self._width / size[1], self._height / size[0]])
-    code = cv2.VideoWriter.fourcc(*"mp4v")
-    shape = (self._width, self._height)
-    self._writer = cv2.VideoWriter(str(self._partial), code, rate_hz, shape)
-    if not self._writer.isOpened():
-      raise OSError(f"cannot write {self._partial}: no space or no permission?")
-
-  def write(self, images: list[Image], found: dict[str, np.ndarray], regressor: Regressor) -> None:
-    masks = mask_on_image(found["mask_frame"], (self._height, self._width))
-    for i, image in enumerate(images):
-      small = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
-      box = ((found["box_px"][i].reshape(2, 2) + 0.5) * self._scale - 0.5).ravel()
-      presence, pose = float(found["presence"][i]), found["pose3d_mm"][i]
-      drawn = draw_overlay(small, masks[i], box, presence, pose, regressor.skeleton)
-      self._writer.write(np.ascontiguousarray(drawn[..., ::-1]))
-
-  def finish(self) -> pathlib.Path:
-    self._writer.release()
-    os.replace(self._partial, self._target)
-    return self._target
-
-  def discard(self) -> None:
-    self._writer.release()
-    self._partial.unlink(missing_ok=True)
-
-
-def draw_overlay(
-  image: Image,
-  mask: Float[np.ndarray, "H W"],
-  box_px: Float[np.ndarray, " 4"],
-  presence: float,
-  pose_mm: Float[np.ndarray, "J 3"],
-  skeleton: Any,
-) -> Image:
-  """Mask tint, box, skeleton and presence over a frame; only the presence where nobody is seen.
-
-  There is no absolute depth: the root-centred skeleton is drawn orthographically, scaled into the
-  rectangle around the mask (`drawing.pose_in_box`), so its place and size come from the mask.
-  """
-  if presence < 0.5:
-    return drawing.draw_text(image, f"empty ({presence:.2f})")
-  drawn = drawing.tint_mask(image, mask, drawing.BLUE, 0.45)
-  drawn = drawing.draw_box(drawn, box_px, drawing.RED)
-  if np.isfinite(pose_mm).all():
-    points = drawing.pose_in_box(pose_mm, _around(mask > 0.5, box_px), fill=0.95)
-    drawn = drawing.draw_skeleton(drawn, points, skeleton)
-  known = "person" if np.isfinite(presence) else "presence unknown"
-  return drawing.draw_text(drawn, f"{known} ({presence:.2f})" if np.isfinite(presence) else known)
-
-
-def _around(mask: Bool[np.ndarray, "H W"], box_px: Float[np.ndarray, " 4"]) -> np.ndarray:
-  """The rectangle around the mask, or the box where the mask is empty."""
-  rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-  if not len(rows):
-    return np.asarray(box_px, np.float64)
-  return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import real_data
 
-from jaxpose import api, predict
+from jaxpose import api, overlay, predict
 from jaxpose.data import labels, video
 from jaxpose.evaluation.presence import PresenceCalibration
 from jaxpose.skeleton import Skeleton
@@ -79,11 +79,11 @@ def test_a_video_becomes_poses_markers_and_an_overlay(model, tmp_path):
   expected = found["pose3d_mm"] * [1, -1, -1]  # X right, Y up, Z towards the camera
   np.testing.assert_allclose(markers[2], expected, atol=1e-3)
 
-  overlay = list(video.read_frames(done.files[2]))
-  assert len(overlay) == 22
+  drawn = list(video.read_frames(done.files[2]))
+  assert len(drawn) == 22
   assert video.probe_video(done.files[2]).fps == pytest.approx(10, rel=0.01)
-  body = overlay[7].image[30:40, 24:30].astype(int).mean((0, 1))
-  assert body[2] > body[0] - 60  # (220, 120, 90) tinted blue
+  body = drawn[7].image[30:40, 24:30].astype(int).mean((0, 1))
+  assert body[2] > body[0] - 60  # (220, 120, 90) tinted violet
   assert not list((tmp_path / "out").glob("*partial*"))
 
 
@@ -134,9 +134,9 @@ def test_a_failure_half_way_leaves_no_files(model, tmp_path):
 def test_memory_holds_one_batch(model, tmp_path, monkeypatch):
   source = write_video(tmp_path / "walk.mp4", walk(30))
   held = []
-  write = predict._Overlay.write
+  write = overlay.OverlayWriter.write
   monkeypatch.setattr(
-    predict._Overlay,
+    overlay.OverlayWriter,
     "write",
     lambda self, images, *rest: held.append(len(images)) or write(self, images, *rest),
   )
@@ -215,21 +215,6 @@ def test_a_given_background_must_be_of_the_same_shape(tmp_path):
   (tmp_path / "words.png").write_text("no picture")
   with pytest.raises(ValueError, match="neither"):
     predict.find_background(source, str(tmp_path / "words.png"), SIZE, (HEIGHT, WIDTH))
-
-
-def test_an_overlay_of_an_empty_frame_is_the_frame_with_a_word():
-  image = np.full((200, 300, 3), 90, np.uint8)
-  box, mask = np.array([50.0, 50, 150, 180]), np.zeros((200, 300))
-  mask[60:160, 80:120] = 1.0
-  pose = np.array([[0.0, 0, 0], [100, -100, 0], [-100, 100, 0]])
-  empty = predict.draw_overlay(image, mask, box, 0.1, pose * np.nan, made_up_run.TRIPOD)
-  np.testing.assert_array_equal(empty[14:], image[14:])
-  assert (empty[:14] != image[:14]).any()
-  drawn = predict.draw_overlay(image, mask, box, 0.9, pose, made_up_run.TRIPOD)
-  assert drawn[100, 50, 0] > 150  # the box's left edge, red
-  assert drawn[150, 90, 2] > drawn[150, 90, 0]  # blue inside of the mask
-  # the pose's rectangle is centred on the mask's, columns 80..119, rows 60..159: the hip there
-  assert drawn[109:111, 99:101].min() > 200
 
 
 def test_a_real_clip_goes_through(model, tmp_path):

@@ -18,7 +18,7 @@ PREDICTED_COLOURS = ((190, 20, 30), (250, 150, 110), (225, 75, 65))
 
 
 def group_curves(curves: Curves) -> list[tuple[str, Curves]]:
-  """Curves by what they measure: names alike but for their first part ("train/", "validation/").
+  """Curves by what they measure: "train/terms/pixel" and "validation/pixel" go together.
 
   Returns (name, {part: curve}) in alphabetical order; curves with fewer than two finite points
   are left out.
@@ -28,7 +28,7 @@ def group_curves(curves: Curves) -> list[tuple[str, Curves]]:
     if np.isfinite(np.asarray(values, np.float64)).sum() < 2:
       continue
     part, _, rest = name.partition("/")
-    key, label = (rest, part) if rest else (part, part)
+    key, label = (rest.removeprefix("terms/"), part) if rest else (part, part)
     groups.setdefault(key, {})[label] = (steps, values)
   return sorted(groups.items())
 

@@ -139,7 +139,7 @@ figcaption { font-size: .78rem; line-height: 1.3; padding: 3px 1px 0; }
 .card h4 { margin: 0 0 6px; font-size: .9rem; font-weight: 600; overflow-wrap: anywhere; }
 .card h4 span { font-weight: 400; color: var(--soft); }
 .strip { display: grid; gap: 8px; grid-template-columns: repeat(7, minmax(0, 1fr)); }
-.tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); }
+.tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 .poses { display: grid; gap: 8px; grid-template-columns: repeat(4, minmax(0, 1fr)); }
 .wide { max-width: 900px; }
 .chart { max-width: 860px; }

@@ -82,7 +82,10 @@ def gather_timelines(
   thumbnails: int,
   seed: int,
 ) -> list[Timeline]:
-  """Presence along up to `limit` tracks, those with both empty and occupied frames first."""
+  """Presence along up to `limit` tracks, those with both empty and occupied frames first.
+
+  Only these have thumbnails: a few frames of either kind, drawn by seed.
+  """
   keys = np.stack([np.asarray(embeddings["sequence"]), np.asarray(embeddings["camera"])])
   presence = np.asarray(embeddings["presence"], np.float64)
   known = np.asarray(embeddings["present"], np.int64) if "present" in embeddings else None
@@ -99,7 +102,7 @@ def gather_timelines(
     kinds = []
     for chosen in (rows[presence[rows] < 0.5], rows[presence[rows] >= 0.5]):
       generator = np.random.default_rng((seed, track))
-      some = np.sort(generator.permutation(chosen)[:thumbnails])
+      some = np.sort(generator.permutation(chosen)[: thumbnails if mixed[track] else 0])
       kinds.append(_thumbnails(dataset, embeddings, some, image_size))
     lines.append(
       Timeline(

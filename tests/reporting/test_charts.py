@@ -11,7 +11,7 @@ from jaxpose.skeleton import Skeleton
 def test_curves_of_one_quantity_share_a_chart():
   two = ([0.0, 1.0], [3.0, 2.0])
   found = charts.group_curves(
-    {"train/loss": two, "validation/loss": two, "rate": two, "short": ([0.0], [1.0])}
+    {"train/terms/loss": two, "validation/loss": two, "rate": two, "short": ([0.0], [1.0])}
   )
   assert [(name, sorted(lines)) for name, lines in found] == [
     ("loss", ["train", "validation"]),

@@ -117,12 +117,9 @@ def test_encoder_sees_the_windowed_normalised_crop():
     np.testing.assert_array_equal(got, expected)
   changed = encode(variables, crops.at[:, 4, 4].set(7))
   assert np.abs(changed[0] - time_variant).max() > 1e-3
-  parts = {
-    k: {"params": v["params"]["encoder"], "batch_stats": v["batch_stats"]["encoder"]}
-    for k, v in {"encoder": variables}.items()
-  }
+  own = {collection: tree["encoder"] for collection, tree in variables.items()}
   window = np.asarray(stn.bump_window(8, 8))[None]
-  direct = model.encoder.apply(parts["encoder"], resnet.normalise_image(crops) * window, False)
+  direct = model.encoder.apply(own, resnet.normalise_image(crops) * window, False)
   np.testing.assert_allclose(time_variant, direct[0], atol=1e-5)
 
 

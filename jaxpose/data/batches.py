@@ -17,6 +17,9 @@ from jaxpose.data.index import Dataset
 # Streams of random numbers: every kind of draw has its own.
 _TEMPORAL_SOURCE, _PAIR_SOURCE = 30, 31
 
+# What a method may learn from.
+TRAINING_LABELS = ("present", "box_px", "pose3d_mm", "joint_valid")
+
 Batch = dict[str, dict[str, np.ndarray]]
 
 # Makes the large arrays of a batch; loader workers put memory here that their parent sees too.
@@ -33,6 +36,8 @@ class TemporalConfig:
     unit: of all distances: "frames" of the source, or "s".
     gravity: (first step, share of the examples that are equidistant quadruples of a fall).
     spacing_min, spacing_max: distance of neighbouring frames of such a quadruple.
+    labels: adds present, box, 3D pose and joint validity of each frame. It changes no draw, and so
+      no fingerprint.
   """
 
   near_max: float
@@ -42,6 +47,7 @@ class TemporalConfig:
   gravity: tuple[tuple[int, float], ...] = ((0, 0.0),)
   spacing_min: float = 1
   spacing_max: float = 1
+  labels: bool = dataclasses.field(default=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +122,9 @@ class BatchMaker:
       raise ValueError(
         f"host {host_index} of {host_count}: a global batch of {batch_size} cannot be shared evenly"
       )
+    skeletons = {source.dataset.skeleton.joints for source in sources}
+    if temporal is not None and temporal.labels and len(skeletons) > 1:
+      raise ValueError("labels are asked for of data sets whose skeletons differ: use one of them")
     self.sources = tuple(sources)
     self.temporal, self.pair = temporal, pair
     self.batch_size, self.seed = batch_size, seed
@@ -205,9 +214,10 @@ class BatchMaker:
     return source, sample
 
   def _temporal_batch(self, step: int, examples: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+    assert self.temporal is not None
     source, ids, gravity = self.draw_temporal(step, examples)
     moving = any(s.dataset.index.moving.any() for s in self.sources)
-    batch, columns = self._read(source, ids, 4 if moving else 1)
+    batch, columns = self._read(source, ids, 4 if moving else 1, self.temporal.labels)
     position = np.zeros(ids.shape, np.float32)
     for number, clock in enumerate(self.tables.clocks):
       rows = np.flatnonzero(source == number)
@@ -240,15 +250,21 @@ class BatchMaker:
     }
 
   def _read(
-    self, source: Int[np.ndarray, "b"], ids: Int[np.ndarray, "b t"], backgrounds: int
+    self,
+    source: Int[np.ndarray, "b"],
+    ids: Int[np.ndarray, "b t"],
+    backgrounds: int,
+    labels: bool = False,
   ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(image [b, t, ...] and background [b, backgrounds, ...], columns [b, t]) of drawn frames."""
+    """(image, labels [b, t, ...], background [b, backgrounds, ...]; columns [b, t]) of frames."""
     b, t = ids.shape
     height, width = self.image_size
     batch = {
       "image": allocate((b * t, height, width, 3), np.uint8),
       "background": allocate((b * backgrounds, height, width, 3), np.uint8),
     }
+    if labels:
+      batch |= self.sources[0].dataset.make_labels(b * t, TRAINING_LABELS)
     places = np.arange(b * t).reshape(b, t)
     shown = np.where(np.arange(t) < backgrounds, np.arange(b)[:, None] * backgrounds, -1)
     shown = np.where(shown >= 0, shown + np.arange(t), -1)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from jaxpose.data import records, transforms
 from jaxpose.data.storage import BackgroundCache, Shards
 from jaxpose.skeleton import Skeleton
+
+LABELS = (*records.LABEL_FIELDS, "K")  # that a data set may have of a frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +225,7 @@ class Dataset:
       "background": np.empty((n, height, width, 3), np.uint8),
     }
     if with_labels:
-      batch |= self._empty_labels(n)
+      batch |= self.make_labels(n)
     self.fill(batch, ids, np.arange(n), np.arange(n))
     return batch | self.columns(ids)
 
@@ -236,7 +239,7 @@ class Dataset:
     """Decodes frames into rows of preallocated arrays; a repeated frame is read once.
 
     Args:
-      batch: image [N, H, W, 3], background [M, H, W, 3], and labels [N, ...] or none.
+      batch: image [N, H, W, 3], background [M, H, W, 3], and what `make_labels` makes, or none.
       ids: frame numbers in the split.
       places: row of `image` and of the labels that each frame goes to.
       background_places: row of `background`, or -1.
@@ -276,6 +279,24 @@ class Dataset:
       transforms.letterbox_image(mask, box, masks[i])
     return masks
 
+  def read_poses(
+    self, ids: Int[np.ndarray, "n"]
+  ) -> tuple[Float[np.ndarray, "n J 3"], Bool[np.ndarray, "n J"]]:
+    """3D poses (mm, camera frame) and which joints are valid; decodes no image.
+
+    Raises:
+      ValueError: a record is damaged.
+    """
+    labels = self.make_labels(len(ids), ("pose3d_mm", "joint_valid"))
+    for i, data in enumerate(self._shards.read(np.asarray(ids, np.int64))):
+      try:
+        record = records.parse_record(data, tuple(labels))
+      except ValueError as error:
+        raise ValueError(f"{self._where}, record {ids[i]}: {error}") from error
+      for name, array in labels.items():
+        array[i] = record[name]
+    return labels["pose3d_mm"], labels["joint_valid"]
+
   def background(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
     """A background image as stored: of a frame's size, or a panorama."""
     return self._cache.image(self._background_names[number])
@@ -308,9 +329,10 @@ class Dataset:
       "falling": index.falling[ids],
     }
 
-  def _empty_labels(self, n: int) -> dict[str, np.ndarray]:
+  def make_labels(self, n: int, names: Collection[str] = LABELS) -> dict[str, np.ndarray]:
+    """Arrays [n, ...] for `fill` to write the labels `names` of `LABELS` into."""
     joints = self.skeleton.num_joints
-    return {
+    arrays = {
       "present": np.empty(n, np.int32),
       "box_px": np.empty((n, 4), np.float32),
       "pose2d_px": np.empty((n, joints, 2), np.float32),
@@ -318,6 +340,7 @@ class Dataset:
       "joint_valid": np.empty((n, joints), bool),
       "K": np.full((n, 3, 3), np.nan, np.float32),
     }
+    return {name: arrays[name] for name in names}
 
   def _fill_one(
     self,
@@ -330,7 +353,7 @@ class Dataset:
     """Decodes one record into its rows of the batch."""
     track = self.index.track_of(np.array([frame_id]))[0]
     moving = bool(self.index.moving[track]) and bool(background_places)
-    labels = records.LABEL_FIELDS if "box_px" in batch else ()
+    labels = [name for name in records.LABEL_FIELDS if name in batch]
     names = ("image", *labels, *(("homography",) if moving else ()))
     record = records.parse_record(data, names)
     image = records.decode_image(record["image"])
@@ -348,7 +371,7 @@ class Dataset:
       else:
         shown = self._cache.letterboxed(name, box)
       batch["background"][background_places] = shown
-    if labels:
+    if labels or "K" in batch:
       self._fill_labels(batch, places, track, record, box.matrix)
 
   def _fill_labels(
@@ -359,10 +382,13 @@ class Dataset:
     record: dict[str, Any],
     matrix: Float[np.ndarray, "3 3"],
   ) -> None:
-    for name in ("present", "pose3d_mm", "joint_valid"):
-      batch[name][places] = record[name]
-    batch["box_px"][places] = transforms.transform_box(matrix, record["box_px"])
-    batch["pose2d_px"][places] = transforms.transform_points(matrix, record["pose2d_px"])
+    moved = {"box_px": transforms.transform_box, "pose2d_px": transforms.transform_points}
+    for name in records.LABEL_FIELDS:
+      if name in batch:
+        value = record[name]
+        batch[name][places] = moved[name](matrix, value) if name in moved else value
+    if "K" not in batch:
+      return
     sequence = self.sequences[self.index.sequence[track]]
     camera = sequence["tracks"][self.index.camera[track]]["camera"]
     if camera is not None:

@@ -18,6 +18,7 @@ from jaxpose.data import pipeline, records
 from jaxpose.data.batches import PairConfig, Source, TemporalConfig
 from jaxpose.data.index import open_dataset
 from jaxpose.data.pipeline import make_batches, make_frame_batches
+from jaxpose.skeleton import Skeleton
 
 TEMPORAL = TemporalConfig(near_max=3, far_min=8)
 FALLS = TemporalConfig(
@@ -82,6 +83,75 @@ def test_temporal_batches_show_the_frames_they_name(dataset):
     distance = np.abs(t["position"])
     assert (distance[:, 1] <= 3).all()
     assert (distance[:, 3] >= 8).all()
+
+
+def test_labels_are_those_of_the_frames_shown(dataset):
+  labelled = TemporalConfig(near_max=3, far_min=8, labels=True)
+  plain, found = (take(load(dataset, temporal=t), 2) for t in (TEMPORAL, labelled))
+  seen = 0
+  for without, batch in zip(plain, found):
+    t = batch["temporal"]
+    assert set(t) - set(without["temporal"]) == {"present", "box_px", "pose3d_mm", "joint_valid"}
+    for name, value in without["temporal"].items():
+      np.testing.assert_array_equal(t[name], value)
+    assert t["box_px"].shape == (6, 4, 4)
+    assert t["pose3d_mm"].shape == (6, 4, 3, 3)
+    assert t["present"].shape == (6, 4)
+    # the tiny data label every other frame of a track and put its number into the hip's x
+    known = t["joint_valid"].all(-1)
+    np.testing.assert_array_equal(t["pose3d_mm"][known][:, 0, 0], t["frame"][known])
+    assert np.isnan(t["pose3d_mm"][~known]).all()
+    seen += known.sum()
+  assert 0 < seen < 2 * 6 * 4
+
+
+def test_labels_of_a_batch_follow_the_letterbox(tmp_path):
+  boxed = open_dataset(prepare(Boxed, tmp_path), "train")
+  temporal = TemporalConfig(near_max=1, far_min=3, labels=True)
+  (batch,) = take(load(boxed, temporal=temporal, workers=1), 1)
+  t = batch["temporal"]
+  # 24 x 40 px at half size, 2 px of black above: x' = (x + 1/2) / 2 - 1/2, y' likewise + 2
+  left = (t["frame"] + 0.5) / 2 - 0.5
+  shape = left.shape
+  expected = [left, np.full(shape, 3.75), np.full(shape, 14.75), np.full(shape, 11.75)]
+  np.testing.assert_allclose(t["box_px"], np.stack(expected, axis=-1))
+  assert (t["present"] == records.PERSON).all()
+
+
+def test_labels_of_different_skeletons_are_refused(dataset, tmp_path):
+  other = open_dataset(prepare(Arms, tmp_path), "train")
+  sources = [Source(dataset), Source(other)]
+  load(sources).close()
+  with pytest.raises(ValueError, match="skeletons differ"):
+    load(sources, temporal=TemporalConfig(near_max=3, far_min=8, labels=True))
+
+
+def test_poses_are_read_without_their_images(dataset):
+  ids = np.array([4, 1, 0])
+  poses, valid = dataset.read_poses(ids)
+  whole = dataset.read(ids, with_labels=True)
+  np.testing.assert_array_equal(poses, whole["pose3d_mm"])
+  np.testing.assert_array_equal(valid, whole["joint_valid"])
+  assert valid.any(-1).tolist() == [True, False, True]
+
+
+class Boxed(TinyVideo):
+  """A person in every frame, whose left edge moves by a pixel a frame."""
+
+  splits = ("train",)
+
+  def sequences(self, split):
+    frames = np.arange(9)
+    box = np.stack([frames, 0 * frames + 4, 0 * frames + 30, 0 * frames + 20], axis=1)
+    track = tiny_track(0, 0, frames, box_px=box.astype(np.float32), present=np.ones(9, int))
+    yield records.Sequence("s", "a", "b", 25.0, [track])
+
+
+class Arms(TinyVideo):
+  """The same number of joints under other names."""
+
+  skeleton = Skeleton("arm", ("shoulder", "elbow", "wrist"), (0, 0, 1), (), (0,))
+  splits = ("train",)
 
 
 def test_pairs_show_two_views_and_mirror_one(dataset):

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpose import parallel
 from jaxpose.losses import contrastive, priors, reconstruction, tracking
 from jaxpose.method import Method, Objective, Terms, Variables
+from jaxpose.methods import batching
 from jaxpose.methods.colour_jitter import colour_jitter
 from jaxpose.methods.swap import sample_appearance_sources, take_sources
 from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.models.resnet import normalise_image
 from jaxpose.models.scene import Scene
-from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)
@@ -82,7 +82,7 @@ def build_dsl(
 
   def init(rng: PRNGKeyArray, batch: dict[str, Any]) -> Variables:
     sample = batch["temporal"]
-    frames, background = _frames(sample), _backgrounds(sample)
+    frames, background = batching.frames(sample), batching.backgrounds(sample)
     keys = jax.random.split(rng, frames.shape[0])
     start = nn.init(lambda net, f, b, k: _reconstruct(net, f, b, None, _same, k, True), scene)
     variables = jax.jit(start)(rng, frames, background, keys)
@@ -94,14 +94,14 @@ def build_dsl(
     variables: Variables, batch: dict[str, Any], rng: PRNGKeyArray, train: bool
   ) -> tuple[Terms, Variables, dict[str, Any]]:
     sample = batch["temporal"]
-    frames, background = _frames(sample), _backgrounds(sample)
+    frames, background = batching.frames(sample), batching.backgrounds(sample)
     keys = parallel.fold_in_examples(rng, sample["example"])
     sources = sample_appearance_sources(
-      _draw_keys(keys, _SWAP), swap=options.swap, probability=options.swap_probability
+      batching.draw_keys(keys, _SWAP), swap=options.swap, probability=options.swap_probability
     )
 
     def jitter(crops):
-      return colour_jitter(_frame_keys(keys, _JITTER), crops, **options.jitter)
+      return colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
 
     networks = {k: v for k, v in variables.items() if k != "frozen"}
     out, updated = nn.apply(_reconstruct, scene, mutable=["batch_stats"] if train else [])(
@@ -109,8 +109,8 @@ def build_dsl(
       frames,
       background,
       jitter if options.jitter is not None and train else None,
-      lambda vectors: _flat(take_sources(_samples(vectors), sources)),
-      _frame_keys(keys, _DROPOUT) if train else None,
+      lambda vectors: batching.flat(take_sources(batching.samples(vectors), sources)),
+      batching.frame_keys(keys, _DROPOUT) if train else None,
       train,
     )
     found = _terms(options, sample, frames, out)
@@ -125,8 +125,8 @@ def build_dsl(
     return {name: out[name] for name in kept}
 
   def render(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
-    frames = _to_float(batch["image"])
-    background = _to_float(batch["background"])
+    frames = batching.to_float(batch["image"])
+    background = batching.to_float(batch["background"])
     networks = {k: v for k, v in variables.items() if k != "frozen"}
     out = nn.apply(_reconstruct, scene)(networks, frames, background, None, _same, None, False)
     before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
@@ -192,17 +192,14 @@ def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: di
     predicted, label = reconstruction.normalise_by_label_statistics(
       predicted, label, minimum_std=options.label_statistics
     )
-  box = _samples(out["box"])
+  box, vectors = batching.samples(out["box"]), batching.samples(out["time_variant"])
   mean_box = parallel.pmean(jnp.mean(out["box"], axis=0))
   aspect = frames.shape[2] / frames.shape[1]
   scale = priors.scale_prior(mean_box, target=options.prior_scale, aspect=aspect)
   location = priors.location_prior(mean_box, target=options.prior_location)
   return {
-    "pixel": (_per_sample(pixel(predicted, label)), ones),
-    "dsl": (
-      contrastive.dsl(_samples(out["time_variant"]), sample["position"], d_max=options.d_max),
-      1.0 - falling,
-    ),
+    "pixel": (batching.per_sample(pixel(predicted, label)), ones),
+    "dsl": (contrastive.dsl(vectors, sample["position"], d_max=options.d_max), 1.0 - falling),
     "constant_acceleration": (tracking.constant_acceleration(box), falling),
     "order": (tracking.falling_order(box, threshold=options.order_threshold), falling),
     "scale_change": (tracking.scale_change(box), falling),
@@ -218,7 +215,7 @@ def _perceptual_term(
     return list(network.apply(variables, images))
 
   target = jax.lax.stop_gradient(features(frames))
-  value = _per_sample(reconstruction.perceptual(features(predicted), target))
+  value = batching.per_sample(reconstruction.perceptual(features(predicted), target))
   return value, jnp.ones_like(value)
 
 
@@ -231,44 +228,3 @@ def _summaries(out: dict[str, Array]) -> dict[str, Array]:
     "mask_max_mean": jnp.mean(out["mask_max"]),
     "mask_area": jnp.mean(out["mask_frame"]),
   }
-
-
-# --- shapes --------------------------------------------------------------------------------------
-
-
-def _flat(values: Float[Array, "B T ..."]) -> Float[Array, "N ..."]:
-  return values.reshape((-1, *values.shape[2:]))
-
-
-def _samples(values: Float[Array, "N ..."]) -> Float[Array, "B T ..."]:
-  return values.reshape((-1, FRAMES_PER_SAMPLE, *values.shape[1:]))
-
-
-def _per_sample(values: Float[Array, " N"]) -> Float[Array, " B"]:
-  return jnp.mean(_samples(values), axis=1)
-
-
-def _to_float(images: Array) -> Float[Array, "..."]:
-  """Bytes 0..255 to floats 0..1, on the device: a quarter of the transfer."""
-  return images.astype(jnp.float32) / 255.0
-
-
-def _frames(sample: dict[str, Array]) -> Float[Array, "N H W 3"]:
-  return _to_float(_flat(sample["image"]))
-
-
-def _backgrounds(sample: dict[str, Array]) -> Float[Array, "N H W 3"]:
-  """One background for all frames of a static camera, or one a frame."""
-  background = sample["background"]
-  shape = (background.shape[0], sample["image"].shape[1], *background.shape[2:])
-  return _to_float(_flat(jnp.broadcast_to(background, shape)))
-
-
-def _draw_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
-  return jax.vmap(lambda key: jax.random.fold_in(key, purpose))(keys)
-
-
-def _frame_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
-  """A key for each frame of each sample, [B] -> [N]."""
-  split = jax.vmap(lambda key: jax.random.split(key, FRAMES_PER_SAMPLE))
-  return split(_draw_keys(keys, purpose)).reshape(-1)

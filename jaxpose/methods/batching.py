@@ -1,0 +1,50 @@
+"""What every method does with a batch first: floats, flat frames, a key for each example."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxpose.shapes import FRAMES_PER_SAMPLE
+
+
+def to_float(images: Array) -> Float[Array, "..."]:
+  """Bytes 0..255 to floats 0..1, on the device: a quarter of the transfer."""
+  return images.astype(jnp.float32) / 255.0
+
+
+def flat(values: Float[Array, "B T ..."]) -> Float[Array, "N ..."]:
+  """All frames of all samples, one after the other."""
+  return values.reshape((-1, *values.shape[2:]))
+
+
+def samples(values: Float[Array, "N ..."]) -> Float[Array, "B T ..."]:
+  """The inverse of `flat`."""
+  return values.reshape((-1, FRAMES_PER_SAMPLE, *values.shape[1:]))
+
+
+def per_sample(values: Float[Array, " N"]) -> Float[Array, " B"]:
+  """Mean over the frames of each sample."""
+  return jnp.mean(samples(values), axis=1)
+
+
+def frames(sample: dict[str, Array]) -> Float[Array, "N H W 3"]:
+  """The images of a batch of temporal samples, in [0, 1]."""
+  return to_float(flat(sample["image"]))
+
+
+def backgrounds(sample: dict[str, Array]) -> Float[Array, "N H W 3"]:
+  """One background for all frames of a static camera, or one a frame, in [0, 1]."""
+  background = sample["background"]
+  shape = (background.shape[0], sample["image"].shape[1], *background.shape[2:])
+  return to_float(flat(jnp.broadcast_to(background, shape)))
+
+
+def draw_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
+  """A key of each example for one of its draws, [B] -> [B]."""
+  return jax.vmap(lambda key: jax.random.fold_in(key, purpose))(keys)
+
+
+def frame_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
+  """A key for each frame of each sample, [B] -> [N]."""
+  split = jax.vmap(lambda key: jax.random.split(key, FRAMES_PER_SAMPLE))
+  return split(draw_keys(keys, purpose)).reshape(-1)

@@ -1,0 +1,192 @@
+"""The supervised floor: a network of the encoder's size, trained end to end on all labels.
+
+No paper's method: it says how much of a pose a network of that size can read from these pictures,
+with the true box and every label, and so what a probe on a self-supervised encoder can hope for.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxpose import geometry, parallel
+from jaxpose.losses.pose import pose_l2
+from jaxpose.method import Method, Objective, Terms, Variables
+from jaxpose.methods import batching
+from jaxpose.methods.colour_jitter import colour_jitter
+from jaxpose.models import stn
+from jaxpose.models.pose_network import PoseNetwork
+from jaxpose.models.scene import Encoder
+
+# Draws of one frame, each with a key of its own.
+_JITTER, _BOX = range(2)
+_EMPTY = 0  # of `present`
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedOptions:
+  """What the network sees; the values are in configs/common.py.
+
+  Attributes:
+    crop_size: side of the crop, px.
+    enlarge: side of the square that is cropped, in longer sides of the true box.
+    shift, scale: in training the square's centre moves by up to `shift` of its side along each
+      axis, after its side has changed by a factor from [1 − scale, 1 + scale].
+    jitter: colour jitter in training, the keyword arguments of `colour_jitter`; None: off.
+    stn_form: see `stn.crop`.
+  """
+
+  crop_size: int
+  enlarge: float
+  shift: float
+  scale: float
+  jitter: dict[str, float] | None
+  stn_form: stn.Form
+
+
+class LabelStatistics(NamedTuple):
+  """What poses are standardised with: (x − mean) / scale, root-centred.
+
+  Attributes:
+    mean_mm: mean pose [J, 3].
+    scale_mm: root mean square of the deviations from it, one number.
+    root: joints whose mean is the origin.
+  """
+
+  mean_mm: Float[np.ndarray, "J 3"]
+  scale_mm: float
+  root: tuple[int, ...]
+
+
+def compute_label_statistics(
+  poses_mm: Float[np.ndarray, "N J 3"], valid: Bool[np.ndarray, "N J"], root: Sequence[int]
+) -> LabelStatistics:
+  """Statistics of the poses whose root is valid; a joint that never is valid has mean 0.
+
+  Raises:
+    ValueError: there is no such pose.
+  """
+  rooted = valid[:, list(root)].all(axis=1)
+  if not rooted.any():
+    raise ValueError("no training frame has a 3D pose with a valid root to learn from")
+  known = valid[rooted][..., None]
+  poses = np.where(known, poses_mm[rooted], 0.0).astype(np.float64)
+  poses = np.where(known, poses - poses[:, list(root)].mean(axis=1, keepdims=True), 0.0)
+  count = known.sum(axis=0)
+  mean = poses.sum(axis=0) / np.maximum(count, 1)
+  square = np.where(known, (poses - mean) ** 2, 0.0).sum() / (3 * count.sum())
+  return LabelStatistics(mean.astype(np.float32), float(np.sqrt(square)) or 1.0, tuple(root))
+
+
+def build_supervised(
+  encoder: Encoder, statistics: LabelStatistics, options: SupervisedOptions
+) -> Method:
+  """The encoder and a linear layer, from the square around the true box to the root-centred pose.
+
+  One term, `pose`: Σ_j v_j ‖p̂_j − p_j‖² / Σ_j v_j of each frame (P2 eq. 15) in standardised units;
+  frames that are empty or have no box, no pose or no root have weight 0. The statistics stand in
+  `variables["frozen"]`, so that a checkpoint predicts in mm by itself. The crop isn't windowed: the
+  true box leaves no gradient to tame.
+
+  `embed` needs `box_px` beside the image and gives pose_mm [B, J, 3], root-centred, and
+  time_variant; where the box is NaN, of the whole frame.
+  """
+  network = PoseNetwork(encoder, len(statistics.mean_mm))
+
+  def crops_of(images: Array, box_px: Array, keys: PRNGKeyArray | None) -> tuple[Array, Array]:
+    draws = jnp.zeros((len(images), 3))
+    if keys is not None:
+      draws = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))(keys)
+    height, width = images.shape[1:3]
+    box, known = crop_boxes(box_px, draws, (height, width), options)
+    size = (options.crop_size, options.crop_size)
+    return stn.crop(images, box, size, form=options.stn_form), known
+
+  def init(rng: PRNGKeyArray, batch: dict[str, Any]) -> Variables:
+    del batch  # crops have one size
+    empty = jnp.zeros((2, options.crop_size, options.crop_size, 3))
+    variables = jax.jit(network.init, static_argnums=2)(rng, empty, True)
+    frozen = {
+      "mean_mm": jnp.asarray(statistics.mean_mm, jnp.float32),
+      "scale_mm": jnp.asarray(statistics.scale_mm, jnp.float32),
+    }
+    return {**variables, "frozen": {"pose": frozen}}
+
+  def terms(
+    variables: Variables, batch: dict[str, Any], rng: PRNGKeyArray, train: bool
+  ) -> tuple[Terms, Variables, dict[str, Any]]:
+    sample = batch["temporal"]
+    keys = parallel.fold_in_examples(rng, sample["example"])
+    crops, boxed = crops_of(
+      batching.frames(sample),
+      batching.flat(sample["box_px"]),
+      batching.frame_keys(keys, _BOX) if train else None,
+    )
+    if train and options.jitter is not None:
+      crops = colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
+    networks = {k: v for k, v in variables.items() if k != "frozen"}
+    (predicted, _), updated = network.apply(
+      networks, crops, train, mutable=["batch_stats"] if train else []
+    )
+    valid = batching.flat(sample["joint_valid"])
+    poses_mm = jnp.where(valid[..., None], batching.flat(sample["pose3d_mm"]), 0.0)
+    target = _standardise(poses_mm, variables["frozen"]["pose"], statistics.root)
+    value = pose_l2(predicted, target, valid) / jnp.maximum(jnp.sum(valid, axis=1), 1)
+    rooted = jnp.all(valid[:, jnp.asarray(statistics.root)], axis=1)
+    counts = boxed & rooted & (batching.flat(sample["present"]) != _EMPTY)
+    weight = counts.astype(jnp.float32)
+    return {"pose": (value, weight)}, {**variables, **updated}, {"summaries": {"labelled": weight}}
+
+  def embed(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
+    if "box_px" not in batch:
+      raise ValueError("a supervised network looks into the true box: give box_px beside the image")
+    crops, _ = crops_of(batching.to_float(batch["image"]), batch["box_px"], None)
+    networks = {k: v for k, v in variables.items() if k != "frozen"}
+    found: Any = network.apply(networks, crops, False)
+    pose, time_variant = found
+    frozen = variables["frozen"]["pose"]
+    pose_mm = pose * frozen["scale_mm"] + frozen["mean_mm"][None]
+    return {"pose_mm": _root_centre(pose_mm, statistics.root), "time_variant": time_variant}
+
+  objective = Objective(terms=("pose",), parameters=("encoder", "head"))
+  return Method(init, terms, embed, {"supervised": objective})
+
+
+def crop_boxes(
+  box_px: Float[Array, "N 4"],
+  draws: Float[Array, "N 3"],
+  size: tuple[int, int],
+  options: SupervisedOptions,
+) -> tuple[Float[Array, "N 4"], Bool[Array, " N"]]:
+  """(STN boxes of the squares to crop, whether the true box is known); unknown: the whole frame.
+
+  Args:
+    box_px: true boxes (x0, y0, x1, y1), NaN where unknown.
+    draws: of the change of side and the shifts along x and y, in [−1, 1].
+    size: (height, width) of the frames, px.
+  """
+
+  def one(corners: Float[Array, "4"], draw: Float[Array, "3"]) -> tuple[Array, Array]:
+    extent = corners[2:] - corners[:2]
+    known = jnp.all(jnp.isfinite(corners)) & (jnp.max(extent) > 0)
+    side = options.enlarge * jnp.max(extent) * (1.0 + options.scale * draw[0])
+    centre = (corners[:2] + corners[2:]) / 2.0 + options.shift * side * draw[1:]
+    square = jnp.concatenate([centre - side / 2.0, centre + side / 2.0])
+    box = geometry.corners_px_to_box(square, *size)
+    return jnp.where(known, box, jnp.asarray([1.0, 1.0, 0.0, 0.0])), known
+
+  return jax.vmap(one)(box_px.astype(jnp.float32), draws)
+
+
+def _root_centre(poses: Float[Array, "N J 3"], root: tuple[int, ...]) -> Float[Array, "N J 3"]:
+  return poses - jnp.mean(poses[:, jnp.asarray(root)], axis=1, keepdims=True)
+
+
+def _standardise(
+  poses_mm: Float[Array, "N J 3"], frozen: dict[str, Array], root: tuple[int, ...]
+) -> Float[Array, "N J 3"]:
+  return (_root_centre(poses_mm, root) - frozen["mean_mm"][None]) / frozen["scale_mm"]

@@ -12,6 +12,7 @@ import numpy as np
 from jaxpose.evaluation.regressor import Regressor, load_regressor, save_regressor
 
 RECORDS, RESULTS, REGRESSOR = "records.json", "results.json", "regressor.npz"
+REFERENCE = "reference.json"
 _FORMAT = 1
 Report = Callable[[str], None]
 
@@ -25,6 +26,21 @@ class ProbeRecord:
   seed: int
   metrics: dict[str, float]
   seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+  """A row measured elsewhere, to stand in the tables of probes.
+
+  Attributes:
+    record: the row.
+    num_joints: in the names of its metrics.
+    test_frames: labelled test frames of the data that it was scored on.
+  """
+
+  record: ProbeRecord
+  num_joints: int
+  test_frames: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +153,35 @@ def load_results(directory: str | os.PathLike[str]) -> ProbeResults:
   values = json.loads(path.read_text(encoding="utf-8"))
   records = [ProbeRecord(**record) for record in values.pop("records")]
   return ProbeResults(records=records, **values)
+
+
+def save_reference(directory: str | os.PathLike[str], reference: Reference) -> pathlib.Path:
+  """Writes `reference.json`, returns its path."""
+  path = pathlib.Path(directory) / REFERENCE
+  write_json(path, {"format": _FORMAT, **dataclasses.asdict(reference)})
+  return path
+
+
+def load_reference(path: str | os.PathLike[str]) -> Reference:
+  """Reads what `save_reference` wrote.
+
+  Raises:
+    FileNotFoundError: it isn't there.
+    ValueError: it is no such file.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"no reference at {path}: a run of configs/supervised.py writes probe/{REFERENCE}; take it"
+      " out of config.probe.references (or --references) to go on without"
+    )
+  try:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values.pop("format") != _FORMAT:
+      raise ValueError("another format")
+    return Reference(record=ProbeRecord(**values.pop("record")), **values)
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(f"{path} is no reference that a supervised run wrote ({error})") from error
 
 
 def write_json(path: pathlib.Path, values: Any) -> None:

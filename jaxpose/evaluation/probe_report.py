@@ -84,7 +84,8 @@ def plot_label_efficiency(results: ProbeResults, path: str | os.PathLike[str]) -
     mean = np.array([v.mean() for v in values])
     spread = np.array([v.std(ddof=1) if len(v) > 1 else 0.0 for v in values])
     style = "--" if row == MEAN_POSE else "-"
-    (line,) = axes.plot(counts, mean, style, marker="o", markersize=3, label=row)
+    size = 3 if len(counts) > 1 else 6  # a row of one label count has no line to be seen by
+    (line,) = axes.plot(counts, mean, style, marker="o", markersize=size, label=row)
     axes.fill_between(counts, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
   axes.set_xscale("log")
   axes.set_xlabel("labelled training frames")

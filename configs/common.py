@@ -64,15 +64,18 @@ def paper() -> ConfigDict:
   config.dsl.swap = "another"
   config.dsl.swap_probability = 0.5  # ours; of swap "pairs"
   config.dsl.jitter = True
-  config.dsl.jitter_strength = ConfigDict()  # ours
-  config.dsl.jitter_strength.brightness = 0.4
-  config.dsl.jitter_strength.contrast = 0.4
-  config.dsl.jitter_strength.saturation = 0.4
-  config.dsl.jitter_strength.hue = 0.1
-  config.dsl.jitter_strength.probability = 0.8
+  config.dsl.jitter_strength = _jitter_strength()
   config.dsl.prior_scale = (0.5, 0.5)  # width, height of the mean box, of the shorter side
   config.dsl.prior_location = (0.0, 0.0)
   config.dsl.order_threshold = 0.01  # ours
+
+  # Of a supervised network, the floor that no paper has; all ours.
+  config.supervised = ConfigDict()
+  config.supervised.enlarge = 1.25  # side of the square crop, in longer sides of the true box
+  config.supervised.shift = 0.1  # of the crop in training, in its sides
+  config.supervised.scale = 0.15
+  config.supervised.jitter = True
+  config.supervised.jitter_strength = _jitter_strength()
 
   # Each a number, or piecewise constant: ((from step, weight), ...).
   config.loss_weights = ConfigDict()
@@ -131,10 +134,32 @@ def paper() -> ConfigDict:
   config.probe.steps = 50_000
   config.probe.batch_size = 256
   config.probe.learning_rate = 1e-4
+  # reference.json files of runs of configs/supervised.py, to stand in the same tables.
+  config.probe.references = ()
 
   config.report = ConfigDict()
   config.report.frames = 24  # drawn by seed, failures included
   config.report.seed = 0
+  return config
+
+
+def _jitter_strength() -> ConfigDict:
+  """Colour jitter; no paper gives figures."""
+  strength = ConfigDict()
+  strength.brightness = 0.4
+  strength.contrast = 0.4
+  strength.saturation = 0.4
+  strength.hue = 0.1
+  strength.probability = 0.8
+  return strength
+
+
+def supervised(config: ConfigDict) -> ConfigDict:
+  """Changes a configuration to train its encoder end to end on all labels."""
+  config.methods = ("supervised",)
+  config.loss_weights = ConfigDict({"pose": 1.0})
+  config.optimiser.schedule = "cosine"
+  config.training.best_by = "pose"
   return config
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxpose import building
 from jaxpose.data.index import Dataset, open_dataset
 
 Batch = Mapping[str, Any]
@@ -18,6 +19,10 @@ Variables = dict[str, Any]
 
 CONFIG_FILE = "config.json"
 SPLITS = ("train", "validation", "test")
+METHODS = ("dsl", "supervised")  # a section of the configuration holds the options of each
+
+# What a method may be shown of a batch of frames.
+_FRAMES = ("image", "background", "box_px")
 
 # What may change between two starts of one run without making it another experiment.
 _NOT_FINGERPRINTED = ("export", "probe", "report", "name")
@@ -64,7 +69,9 @@ class Experiment:
 
   def fingerprint(self) -> str:
     """A hash of all values that decide what is learned (not for how long, or what comes after)."""
-    values = {k: v for k, v in self.config.to_dict().items() if k not in _NOT_FINGERPRINTED}
+    others = {method for method in METHODS if method not in self.config.methods}
+    left_out = others.union(_NOT_FINGERPRINTED)
+    values = {k: v for k, v in self.config.to_dict().items() if k not in left_out}
     for section, names in _NOT_FINGERPRINTED_OF.items():
       values[section] = {k: v for k, v in values[section].items() if k not in names}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
@@ -116,12 +123,8 @@ class Experiment:
     from jaxpose.data import pipeline
 
     sampling = self.config.sampling
-    sources = [pipeline.Source(self.dataset(split))]
-    if split == "train":
-      name = self.config.data.train_split
-      sources += [pipeline.Source(open_dataset(d, name)) for d in self.config.data.also]
     return pipeline.make_batches(
-      sources,
+      self._sources(split),
       temporal=pipeline.TemporalConfig(
         near_max=sampling.near_max,
         far_min=sampling.far_min,
@@ -130,6 +133,7 @@ class Experiment:
         gravity=tuple((int(step), float(share)) for step, share in sampling.gravity),
         spacing_min=sampling.spacing_min,
         spacing_max=sampling.spacing_max,
+        labels=self.is_supervised,
       ),
       image_size=self.image_size,
       batch_size=self.config.batch_size,
@@ -139,6 +143,15 @@ class Experiment:
       workers=self.config.data.workers if split == "train" else 0,
       prefetch=self.config.data.prefetch,
     )
+
+  def _sources(self, split: str) -> list[Any]:
+    from jaxpose.data import pipeline
+
+    sources = [pipeline.Source(self.dataset(split))]
+    if split == "train":
+      name = self.config.data.train_split
+      sources += [pipeline.Source(open_dataset(d, name)) for d in self.config.data.also]
+    return sources
 
   def frame_batches(self, split: str, *, with_labels: bool = True) -> Iterator[Batch]:
     """Every frame of a split once, in order; the last batch is filled up, see `valid`."""
@@ -160,94 +173,58 @@ class Experiment:
 
     method = self._build_method(parallel.AXIS)
     return dataclasses.replace(
-      method, init=lambda rng, batch: self._load_weights(method.init(rng, batch))
+      method,
+      init=lambda rng, batch: building.load_weights(self.config, method.init(rng, batch)),
     )
 
   def _build_method(self, axis_name: str | None) -> Any:
     """The method with batch norm over a mapped axis, or, to be called outside of one, without."""
     from jaxpose.methods.dsl import build_dsl
+    from jaxpose.methods.supervised import build_supervised
 
     (name,) = self.config.methods
-    if name != "dsl":
-      raise ValueError(f"config.methods: there is no method {name!r}; there is 'dsl'")
-    return build_dsl(self._scene(axis_name), self._dsl_options(), self._perceptual)
-
-  def _scene(self, axis_name: str | None) -> Any:
-    import jax.numpy as jnp
-
-    from jaxpose.models.scene import build_scene
-
-    model = self.config.model
-    decoder = model.decoder.to_dict()
-    return build_scene(
-      detector_backbone=model.detector or None,
-      encoder_backbone=model.encoder,
-      backbone_options={k: _tuple(v) for k, v in model.backbone.items()},
-      time_variant_size=model.time_variant,
-      time_invariant_size=model.time_invariant,
-      crop_size=model.crop_size,
-      detector_shrink=model.detector_shrink,
-      decoder=decoder | {"stage_channels": tuple(decoder["stage_channels"])},
-      stn_form=model.stn_form,
-      axis_name=axis_name,
-      dtype=jnp.dtype(self.config.compute_dtype),
-    )
-
-  def _dsl_options(self) -> Any:
-    from jaxpose.methods.dsl import DslOptions
-
-    dsl = self.config.dsl
-    return DslOptions(
-      pixel_loss=dsl.pixel_loss,
-      label_statistics=dsl.minimum_std if dsl.label_statistics else None,
-      d_max=self.config.sampling.far_min,
-      swap=dsl.swap,
-      swap_probability=dsl.swap_probability,
-      jitter=dict(dsl.jitter_strength) if dsl.jitter else None,
-      prior_scale=_tuple(dsl.prior_scale),
-      prior_location=_tuple(dsl.prior_location),
-      order_threshold=dsl.order_threshold,
-    )
+    if name not in METHODS:
+      raise ValueError(
+        f"config.methods: there is no method {name!r}; there are {', '.join(METHODS)}"
+      )
+    scene = building.build_scene(self.config, axis_name)
+    if name == "supervised":
+      encoder = scene.encoder.clone(time_invariant_size=0)
+      options = building.make_supervised_options(self.config)
+      return build_supervised(encoder, self.label_statistics, options)
+    return build_dsl(scene, building.make_dsl_options(self.config), self._perceptual)
 
   @functools.cached_property
   def _perceptual(self) -> tuple[Any, Variables] | None:
-    """The perceptual network and its frozen weights, where a file of them is given.
+    return building.load_perceptual(self.config)
 
-    Prints that the run goes on without, where the loss weighs something and they are not given.
-    """
-    path = self.config.model.perceptual_weights
-    if not path:
-      if _ever_positive(self.config.loss_weights.perceptual):
-        print(
-          "no perceptual loss: config.model.perceptual_weights names no torchvision-format file of"
-          " a ResNet-18; the run goes on without it",
-          flush=True,
-        )
-      return None
-    import jax
-    import jax.numpy as jnp
+  @property
+  def is_supervised(self) -> bool:
+    """Does the run learn from the labels of all frames, and not from the video alone?"""
+    return "supervised" in self.config.methods
 
-    from jaxpose.models import torch_weights
-    from jaxpose.models.perceptual import PerceptualFeatures
+  def require_self_supervised(self) -> None:
+    """Raises ValueError where there is no scene to embed or reconstruct."""
+    if self.is_supervised:
+      raise ValueError(
+        f"the run in {self.workdir} is a supervised network: it has no embedding to export and"
+        " reconstructs nothing; launch/probe.py scores it"
+      )
 
-    network = PerceptualFeatures(dtype=jnp.dtype(self.config.compute_dtype))
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    return network, torch_weights.load_resnet(path, empty, "backbone")
+  @functools.cached_property
+  def label_statistics(self) -> Any:
+    """Mean pose and scale of the training labels, a `supervised.LabelStatistics`."""
+    return building.compute_label_statistics(self.dataset("train"))
 
-  def _load_weights(self, variables: Variables) -> Variables:
-    """Puts the backbones' weights from files in place of the random ones."""
-    from jaxpose.models import torch_weights
-
-    for group in ("detector", "encoder"):
-      path = self.config.model[f"{group}_weights"]
-      if path:
-        variables = torch_weights.load_resnet(path, variables, f"{group}/backbone")
-    return variables
+  def count_labels(self) -> int:
+    """How many frames a supervised network learns from."""
+    return sum(len(building.labelled_ids(source.dataset)) for source in self._sources("train"))
 
   def loss_weights(self) -> dict[str, Any]:
     """Weight of every term that the method has."""
-    weights = {name: _pieces(value) for name, value in self.config.loss_weights.items()}
+    weights = {
+      name: building.loss_weight(value) for name, value in self.config.loss_weights.items()
+    }
     known = {term for o in self.method.objectives.values() for term in o.terms}
     return {n: w for n, w in weights.items() if n in known or n != "perceptual"}
 
@@ -267,7 +244,7 @@ class Experiment:
       self.train_batches,
       initial_batch=first,
       workdir=self.workdir,
-      optimisers={name: self._optimiser() for name in self.method.objectives},
+      optimisers={name: building.make_optimiser(config) for name in self.method.objectives},
       loss_weights=self.loss_weights(),
       evaluators=[
         loop.make_validation(self.method, self.validation_batches, seed=config.seed, over=over)
@@ -276,7 +253,9 @@ class Experiment:
         writers.JsonLinesWriter(self.workdir / "metrics.jsonl"),
         writers.TensorBoardWriter(self.workdir / "tensorboard"),
       ],
-      watches=monitor.make_collapse_watches(
+      watches=()
+      if self.is_supervised  # no box or mask that could collapse
+      else monitor.make_collapse_watches(
         box_scale_low=config.training.box_scale_low,
         box_scale_high=config.training.box_scale_high,
         mask_max_low=config.training.mask_max_low,
@@ -301,30 +280,6 @@ class Experiment:
       yield next(batches)
     finally:
       batches.close()
-
-  def _optimiser(self) -> Any:
-    from jaxpose.training import optimiser
-
-    values = self.config.optimiser
-    schedule = optimiser.make_schedule(
-      schedule=values.schedule,
-      learning_rate=values.learning_rate,
-      steps=self.config.training.steps,
-      warmup_steps=values.warmup_steps,
-      final_fraction=values.final_fraction,
-      boundaries=values.boundaries,
-    )
-    return optimiser.make_optimiser(
-      name=values.name,
-      learning_rate=schedule,
-      beta1=values.beta1,
-      beta2=values.beta2,
-      epsilon=values.epsilon,
-      weight_decay=values.weight_decay,
-      clip_norm=values.clip_norm,
-      multipliers=dict(values.multipliers),
-      frozen=tuple(values.frozen),
-    )
 
   # --- what comes after ------------------------------------------------------------------------
 
@@ -359,11 +314,15 @@ class Experiment:
     return variables
 
   def make_embed(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
-    """(batch of frames) -> what the method's `embed` gives, as numpy."""
+    """(batch of frames) -> what the method's `embed` gives, as numpy.
+
+    A true box in the batch is handed on to the method.
+    """
     return self._jitted(self.method.embed, variables)
 
   def make_render(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
     """(batch of frames) -> every picture from frame to reconstruction, as numpy."""
+    self.require_self_supervised()
     return self._jitted(self.method.render, variables)
 
   def make_decode(self, variables: Variables) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
@@ -382,7 +341,7 @@ class Experiment:
     compiled = jax.jit(function)
 
     def call(batch: Batch) -> dict[str, np.ndarray]:
-      frames = {name: batch[name] for name in ("image", "background")}
+      frames = {name: batch[name] for name in _FRAMES if name in batch}
       return jax.device_get(compiled(placed, frames))
 
     return call
@@ -394,19 +353,3 @@ CALIBRATION_BATCHES = 50
 def _cache_folder() -> pathlib.Path:
   """Where compiled programs are kept between runs."""
   return pathlib.Path.home() / ".cache" / "jaxpose" / "compiled"
-
-
-def _tuple(values: Any) -> Any:
-  return tuple(values) if isinstance(values, (list, tuple)) else values
-
-
-def _pieces(weight: Any) -> Any:
-  """A loss weight as the step takes it: a number, or [(step, weight), ...]."""
-  if isinstance(weight, (int, float)):
-    return float(weight)
-  return [(int(step), float(value)) for step, value in weight]
-
-
-def _ever_positive(weight: Any) -> bool:
-  pieces = _pieces(weight)
-  return pieces > 0 if isinstance(pieces, float) else any(value > 0 for _, value in pieces)

@@ -71,6 +71,9 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
   assert print_of(**{"training.steps": 7, "data.workers": 3, "probe.steps": 9}) == own
   assert print_of(**{"sampling.near_max": 7.0}) != own
   assert print_of(**{"training.best_by": "dsl"}) != own
+  assert print_of(**{"dsl.swap_probability": 0.1}) != own
+  # options of a method that the run does not use
+  assert print_of(**{"supervised.enlarge": 2.0}) == own
 
 
 def test_clear_errors(config, tmp_path):
@@ -80,7 +83,7 @@ def test_clear_errors(config, tmp_path):
     Experiment(config, tmp_path).dataset("tset")
   other = config.copy_and_resolve_references()
   other.methods = ("ddsl",)
-  with pytest.raises(ValueError, match="ddsl"):
+  with pytest.raises(ValueError, match="'ddsl'; there are dsl, supervised"):
     Experiment(other, tmp_path).method  # noqa: B018
   other = config.copy_and_resolve_references()
   other.data.directory = ""

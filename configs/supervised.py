@@ -1,0 +1,31 @@
+"""The supervised floor: an encoder of DSL's size, end to end on every label and the true boxes.
+
+python launch/run.py --config=configs/supervised.py
+python launch/run.py --config=configs/dsl.py \
+  --config.probe.references='("runs/supervised_synthetic_people/probe/reference.json",)'
+
+The second command puts its row into the tables of a self-supervised run; a finished run takes it by
+launch/probe.py --workdir=RUN --references=FILE.
+"""
+
+from configs import common, dsl
+
+
+def synthetic_people():
+  """Embedded people: the encoder, crops and batches of configs/dsl.py:synthetic_people."""
+  config = common.supervised(dsl.synthetic_people())
+  config.optimiser.learning_rate = 1e-3
+  config.training.steps = 3_000
+  return config
+
+
+def smoke():
+  """A minute, to see that it works; it learns next to nothing."""
+  return common.supervised(dsl.smoke())
+
+
+VARIANTS = {"synthetic_people": synthetic_people, "smoke": smoke}
+
+
+def get_config(variant=None):
+  return common.choose(VARIANTS, variant, "synthetic_people")

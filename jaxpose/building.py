@@ -1,0 +1,174 @@
+"""Sections of a configuration as networks, options and optimisers, for experiment.py."""
+
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxpose.data.index import Dataset
+from jaxpose.data.records import EMPTY
+
+Variables = dict[str, Any]
+
+STATISTICS_FRAMES = 5000  # labelled frames that mean pose and scale are computed from, at most
+
+
+def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
+  """The networks of section `model`, batch norm over a mapped axis or, for None, without one."""
+  import jax.numpy as jnp
+
+  from jaxpose.models import scene
+
+  model = config.model
+  decoder = model.decoder.to_dict()
+  return scene.build_scene(
+    detector_backbone=model.detector or None,
+    encoder_backbone=model.encoder,
+    backbone_options={k: _tuple(v) for k, v in model.backbone.items()},
+    time_variant_size=model.time_variant,
+    time_invariant_size=model.time_invariant,
+    crop_size=model.crop_size,
+    detector_shrink=model.detector_shrink,
+    decoder=decoder | {"stage_channels": tuple(decoder["stage_channels"])},
+    stn_form=model.stn_form,
+    axis_name=axis_name,
+    dtype=jnp.dtype(config.compute_dtype),
+  )
+
+
+def make_dsl_options(config: ConfigDict) -> Any:
+  """Section `dsl`."""
+  from jaxpose.methods.dsl import DslOptions
+
+  dsl = config.dsl
+  return DslOptions(
+    pixel_loss=dsl.pixel_loss,
+    label_statistics=dsl.minimum_std if dsl.label_statistics else None,
+    d_max=config.sampling.far_min,
+    swap=dsl.swap,
+    swap_probability=dsl.swap_probability,
+    jitter=dict(dsl.jitter_strength) if dsl.jitter else None,
+    prior_scale=_tuple(dsl.prior_scale),
+    prior_location=_tuple(dsl.prior_location),
+    order_threshold=dsl.order_threshold,
+  )
+
+
+def make_supervised_options(config: ConfigDict) -> Any:
+  """Section `supervised`."""
+  from jaxpose.methods.supervised import SupervisedOptions
+
+  supervised = config.supervised
+  return SupervisedOptions(
+    crop_size=config.model.crop_size,
+    enlarge=supervised.enlarge,
+    shift=supervised.shift,
+    scale=supervised.scale,
+    jitter=dict(supervised.jitter_strength) if supervised.jitter else None,
+    stn_form=config.model.stn_form,
+  )
+
+
+def labelled_ids(dataset: Dataset) -> np.ndarray:
+  """The frames that have a 3D pose and are not empty."""
+  index = dataset.index
+  return np.flatnonzero(index.labelled & (index.present != EMPTY))
+
+
+def compute_label_statistics(dataset: Dataset) -> Any:
+  """Mean pose and scale of up to `STATISTICS_FRAMES` labelled frames, evenly spaced.
+
+  Raises:
+    ValueError: the data set has no 3D labels.
+  """
+  from jaxpose.methods import supervised
+
+  ids = labelled_ids(dataset)
+  if not len(ids):
+    raise ValueError(
+      f"{dataset.directory}, split {dataset.split}, has no 3D labels: a supervised network needs"
+      " them"
+    )
+  count = min(len(ids), STATISTICS_FRAMES)
+  chosen = ids[np.linspace(0, len(ids) - 1, count).round().astype(int)]
+  poses, valid = dataset.read_poses(chosen)
+  return supervised.compute_label_statistics(poses, valid, dataset.skeleton.root)
+
+
+def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
+  """The perceptual network and its frozen weights, where a file of them is given.
+
+  Prints that the run goes on without, where the loss weighs something and they are not given.
+  """
+  path = config.model.perceptual_weights
+  if not path:
+    if _ever_positive(config.loss_weights.perceptual):
+      print(
+        "no perceptual loss: config.model.perceptual_weights names no torchvision-format file of"
+        " a ResNet-18; the run goes on without it",
+        flush=True,
+      )
+    return None
+  import jax
+  import jax.numpy as jnp
+
+  from jaxpose.models import torch_weights
+  from jaxpose.models.perceptual import PerceptualFeatures
+
+  network = PerceptualFeatures(dtype=jnp.dtype(config.compute_dtype))
+  shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+  empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  return network, torch_weights.load_resnet(path, empty, "backbone")
+
+
+def load_weights(config: ConfigDict, variables: Variables) -> Variables:
+  """Puts the backbones' weights from files in place of the random ones."""
+  from jaxpose.models import torch_weights
+
+  for group in ("detector", "encoder"):
+    path = config.model[f"{group}_weights"]
+    if path and group in variables["params"]:
+      variables = torch_weights.load_resnet(path, variables, f"{group}/backbone")
+  return variables
+
+
+def make_optimiser(config: ConfigDict) -> Any:
+  """Section `optimiser`, over the steps of section `training`."""
+  from jaxpose.training import optimiser
+
+  values = config.optimiser
+  schedule = optimiser.make_schedule(
+    schedule=values.schedule,
+    learning_rate=values.learning_rate,
+    steps=config.training.steps,
+    warmup_steps=values.warmup_steps,
+    final_fraction=values.final_fraction,
+    boundaries=values.boundaries,
+  )
+  return optimiser.make_optimiser(
+    name=values.name,
+    learning_rate=schedule,
+    beta1=values.beta1,
+    beta2=values.beta2,
+    epsilon=values.epsilon,
+    weight_decay=values.weight_decay,
+    clip_norm=values.clip_norm,
+    multipliers=dict(values.multipliers),
+    frozen=tuple(values.frozen),
+  )
+
+
+def loss_weight(weight: Any) -> Any:
+  """A loss weight as the step takes it: a number, or [(step, weight), ...]."""
+  if isinstance(weight, (int, float)):
+    return float(weight)
+  return [(int(step), float(value)) for step, value in weight]
+
+
+def _tuple(values: Any) -> Any:
+  return tuple(values) if isinstance(values, (list, tuple)) else values
+
+
+def _ever_positive(weight: Any) -> bool:
+  pieces = loss_weight(weight)
+  return pieces > 0 if isinstance(pieces, float) else any(value > 0 for _, value in pieces)

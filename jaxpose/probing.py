@@ -1,31 +1,46 @@
-"""The pose probe of a run: from its exported embeddings to tables, curve and fitted regressor."""
+"""How well a run knows poses: a probe of its exported embeddings, or a supervised network's own."""
 
 import os
 import pathlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from jaxpose.data.records import EMPTY
 from jaxpose.embeddings import load_embeddings
-from jaxpose.evaluation import label_table, probe, probe_report
+from jaxpose.evaluation import label_table, metrics, probe, probe_report, protocols
 from jaxpose.evaluation.fitting import FitConfig
-from jaxpose.evaluation.probe_records import REGRESSOR, ProbeRecord, ProbeResults
+from jaxpose.evaluation.probe_records import (
+  REGRESSOR,
+  ProbeRecord,
+  ProbeResults,
+  Reference,
+  load_reference,
+  save_reference,
+)
 from jaxpose.evaluation.protocols import ALL, LabelCount
 from jaxpose.evaluation.regressor import Architecture, save_regressor
 from jaxpose.export import RANDOM_PREFIX, TEST, TRAIN
 
-TRAINED, RANDOM = "trained", "random"
+TRAINED, RANDOM, SUPERVISED = "trained", "random", "supervised"
+Path = str | os.PathLike[str]
+
+_SCORED = ("frame", "present", "box_px", "pose3d_mm", "joint_valid")
+_PROGRESS_S = 5.0
 
 
 def probe_embeddings(
-  folder: str | os.PathLike[str],
-  out: str | os.PathLike[str],
+  folder: Path,
+  out: Path,
   *,
   fit: FitConfig,
   label_counts: Sequence[LabelCount],
   seeds: Sequence[int],
   feature: str = "time_variant",
-  labels: str | os.PathLike[str] | None = None,
-  references: Sequence[ProbeRecord] = (),
+  labels: Path | None = None,
+  references: Sequence[Path] = (),
   progress: Callable[[str], None] = print,
 ) -> ProbeResults:
   """Runs the probe on an export and writes records, results, table, curve and regressor to `out`.
@@ -35,11 +50,11 @@ def probe_embeddings(
       untrained encoder, `random_train` and `random_test`.
     label_counts: numbers, shares ("10%" or 0.1) or "all".
     labels: a label table that says which frames are labelled, see `evaluation.label_table`.
-    references: rows measured elsewhere.
+    references: files of rows measured elsewhere, see `score_supervised`.
 
   Raises:
-    FileNotFoundError: there is no export, or no label table.
-    ValueError: no labels, or fewer than asked for.
+    FileNotFoundError: there is no export, no label table, or no reference.
+    ValueError: no labels, or fewer than asked for; a reference of other poses or test frames.
   """
   table = label_table.read_label_table(labels) if labels is not None else None
   train = {TRAINED: load_embeddings(folder, TRAIN)}
@@ -50,6 +65,7 @@ def probe_embeddings(
   except FileNotFoundError:
     progress(f"probe: no embeddings of an untrained encoder in {folder}")
     train.pop(RANDOM, None)
+  others = _load_references(references, test[TRAINED], train[TRAINED], table)
   results, regressor = probe.run_probe(
     train,
     test,
@@ -58,13 +74,36 @@ def probe_embeddings(
     fit=fit,
     feature=feature,
     table=table,
-    references=references,
+    references=others,
     directory=out,
     progress=progress,
   )
   save_regressor(pathlib.Path(out) / REGRESSOR, regressor)
   probe_report.write_probe_report(out, results)
   return results
+
+
+def _load_references(
+  paths: Sequence[Path],
+  test: Mapping[str, Any],
+  train: Mapping[str, Any],
+  table: label_table.LabelTable | None,
+) -> list[ProbeRecord]:
+  """The rows in the files, each of the skeleton and the number of test frames of this probe."""
+  found = [(path, load_reference(path)) for path in paths]
+  if not found:
+    return []
+  skeleton = probe.find_skeleton(train, table)
+  frames = protocols.labelled_frames(test, skeleton, split=TEST, table=table)
+  own = (skeleton.num_joints, len(frames.rows))
+  for path, reference in found:
+    other = (reference.num_joints, reference.test_frames)
+    if other != own:
+      raise ValueError(
+        f"the reference {path} is of {other[1]} labelled test frames of {other[0]} joints, this"
+        f" probe of {own[1]} frames of {own[0]} joints: use one made with the same data"
+      )
+  return [reference.record for _, reference in found]
 
 
 def fit_config(values: Mapping[str, Any]) -> FitConfig:
@@ -91,19 +130,18 @@ def label_counts(values: Sequence[LabelCount]) -> list[LabelCount]:
 def probe_run(
   experiment: Any,
   *,
-  labels: str | os.PathLike[str] | None = None,
-  references: Sequence[ProbeRecord] = (),
+  labels: Path | None = None,
   progress: Callable[[str], None] = print,
 ) -> ProbeResults:
   """The probe of a run's embeddings as its configuration asks, written to `probe` in its workdir.
 
   Args:
     experiment: a `jaxpose.experiment.Experiment`.
-    labels, references: see `probe_embeddings`.
+    labels: see `probe_embeddings`.
 
   Raises:
-    FileNotFoundError: nothing was exported.
-    ValueError: no labels, or fewer than asked for.
+    FileNotFoundError: nothing was exported, or a reference is missing.
+    ValueError: no labels, or fewer than asked for; a reference of other poses or test frames.
   """
   values = experiment.config.probe
   return probe_embeddings(
@@ -113,6 +151,106 @@ def probe_run(
     label_counts=label_counts(values["label_counts"]),
     seeds=tuple(values["seeds"]),
     labels=labels,
-    references=references,
+    references=configured_references(values),
     progress=progress,
   )
+
+
+def configured_references(values: Mapping[str, Any]) -> tuple[str, ...]:
+  """The references of a `probe` section; runs that were started before it had any have none."""
+  return tuple(values["references"]) if "references" in values else ()
+
+
+def score_supervised(
+  experiment: Any, *, which: str = "", progress: Callable[[str], None] = print
+) -> ProbeResults:
+  """Scores a supervised network on the test frames that a probe would be scored on.
+
+  Writes to `probe` in its workdir: the tables, and `reference.json`, whose row `supervised` stands
+  in the tables of probes that name it. Beside it stands the mean pose of the training labels.
+  Frames without a true box cannot be cropped: they are left out, which the progress says.
+
+  Args:
+    experiment: a `jaxpose.experiment.Experiment` of the method `supervised`.
+    which: the "best" or "last" checkpoint; empty: the configured one.
+
+  Raises:
+    FileNotFoundError: there is no checkpoint, or no data.
+    ValueError: no test frame has both a pose and a box.
+  """
+  begin = time.monotonic()
+  skeleton = experiment.dataset(TEST).skeleton
+  frames = _predict_frames(experiment, experiment.make_embed(experiment.restore(which)), progress)
+  test = protocols.labelled_frames(frames, skeleton, split=TEST)
+  boxed = np.isfinite(frames["box_px"][test.rows]).all(axis=-1)
+  if not boxed.any():
+    raise ValueError("no test frame has both a 3D pose and a true box: nothing to score")
+  if not boxed.all():
+    progress(f"probe: {int((~boxed).sum())} labelled test frames have no true box and are left out")
+  true, valid = test.poses_mm[boxed], test.valid[boxed]
+  labels, seed = experiment.count_labels(), int(experiment.config.seed)
+  poses = {
+    probe.MEAN_POSE: np.broadcast_to(experiment.label_statistics.mean_mm, true.shape),
+    SUPERVISED: frames["pose_mm"][test.rows][boxed],
+  }
+  records = {}
+  for row, predicted in poses.items():
+    scores = metrics.pose_metrics(predicted, true, valid, root=skeleton.root)
+    seconds = round(time.monotonic() - begin, 3) if row == SUPERVISED else 0.0
+    records[row] = ProbeRecord(row, labels, seed, scores, seconds)
+  results = ProbeResults(
+    list(records.values()),
+    list(records),
+    [labels],
+    skeleton.num_joints,
+    _count_frames(experiment, test, boxed),
+    {"skeleton": skeleton.name, "fingerprint": experiment.fingerprint()},
+  )
+  out = experiment.workdir / "probe"
+  probe_report.write_probe_report(out, results)
+  reference = Reference(records[SUPERVISED], skeleton.num_joints, len(test.rows))
+  name = metrics.metric_name("N-MPJPE", skeleton.num_joints)
+  found, base = (records[row].metrics[name] for row in (SUPERVISED, probe.MEAN_POSE))
+  progress(
+    f"probe: supervised, {labels} labels, seed {seed}: {name} {found:.1f} mm, {found / base:.3f} of"
+    f" the mean pose's; {save_reference(out, reference)}"
+  )
+  return results
+
+
+def _count_frames(
+  experiment: Any, test: protocols.LabelledFrames, boxed: np.ndarray
+) -> dict[str, int]:
+  train = experiment.dataset(TRAIN).index
+  return {
+    "train": train.num_frames,
+    "train_labelled": experiment.count_labels(),
+    "train_left_out_empty": int((train.labelled & (train.present == EMPTY)).sum()),
+    "train_left_out_root_unknown": 0,  # those have no weight in training, but aren't counted
+    "test": experiment.dataset(TEST).num_frames,
+    "test_labelled": int(boxed.sum()),
+    "test_left_out_empty": test.left_out_empty,
+    "test_left_out_root_unknown": test.left_out_root,
+  }
+
+
+def _predict_frames(
+  experiment: Any, embed: Callable[[Any], Mapping[str, Any]], progress: Callable[[str], None]
+) -> dict[str, np.ndarray]:
+  """Labels and predicted poses of all test frames, as an export would have them."""
+  columns: dict[str, list[np.ndarray]] = {}
+  done, total, told = 0, experiment.dataset(TEST).num_frames, time.monotonic()
+  for batch in experiment.frame_batches(TEST):
+    keep = np.asarray(batch["valid"], bool)
+    found = {name: np.asarray(batch[name]) for name in _SCORED}
+    found["pose_mm"] = np.asarray(embed(batch)["pose_mm"])
+    for name, values in found.items():
+      columns.setdefault(name, []).append(values[keep])
+    done += int(keep.sum())
+    if time.monotonic() - told > _PROGRESS_S or done == total:
+      progress(f"probe: predicted {done}/{total} test frames")
+      told = time.monotonic()
+  frames = {name: np.concatenate(parts) for name, parts in columns.items()}
+  frames["presence"] = np.isfinite(frames["box_px"]).all(axis=-1).astype(np.float32)
+  frames["joint_names"] = np.array(experiment.dataset(TEST).skeleton.joints)
+  return frames

@@ -49,6 +49,7 @@ def main(argv):
   from jaxpose.export import export_run
 
   experiment = Experiment.from_workdir(_WORKDIR.value)
+  experiment.require_self_supervised()
   if _DATA.value is not None:
     experiment.config.data.directory = _DATA.value
   if _BATCH.value is not None:

@@ -3,9 +3,11 @@
   python launch/probe.py --workdir=runs/dsl_synthetic_people
   python launch/probe.py --workdir=runs/mine --labels=my_labels.csv --label_counts=all
   python launch/probe.py --workdir=runs/mine --label_counts=50,10%,all --regressor=residual
+  python launch/probe.py --workdir=runs/mine --references=runs/supervised/probe/reference.json
 
 Options that are not given are those of the run's configuration. Writes results.json, results.md,
-label_efficiency.png and regressor.npz; a probe that was stopped goes on where it was.
+label_efficiency.png and regressor.npz; a probe that was stopped goes on where it was. The run of a
+supervised network is scored as it is, and writes the reference.json that --references reads.
 """
 
 import pathlib
@@ -30,6 +32,9 @@ _LABELS = flags.DEFINE_string(
 )
 _COUNTS = flags.DEFINE_list("label_counts", None, "Numbers of labels, shares (10%), or all.")
 _SEEDS = flags.DEFINE_list("seeds", None, "Seeds; each sees other labels.")
+_REFERENCES = flags.DEFINE_list(
+  "references", None, "reference.json files of supervised runs, to stand in the same tables."
+)
 _FEATURE = flags.DEFINE_enum(
   "feature",
   "time_variant",
@@ -64,6 +69,10 @@ def main(argv):
   from jaxpose.experiment import Experiment
 
   experiment = Experiment.from_workdir(_WORKDIR.value)
+  if experiment.is_supervised:
+    probing.score_supervised(experiment)
+    print((experiment.workdir / "probe" / "results.md").read_text(encoding="utf-8"))
+    return 0
   values = experiment.config.probe.to_dict()
   values.update({name: flag.value for name, flag in _OVERRIDES.items() if flag.value is not None})
   counts = values["label_counts"]
@@ -80,6 +89,9 @@ def main(argv):
     seeds=_seeds(_SEEDS.value) if _SEEDS.value is not None else values["seeds"],
     feature=_FEATURE.value,
     labels=_LABELS.value,
+    references=_REFERENCES.value
+    if _REFERENCES.value is not None
+    else probing.configured_references(values),
   )
   print((out / "results.md").read_text(encoding="utf-8"))
   print(f"results, curve and regressor: {out}")

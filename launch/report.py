@@ -32,6 +32,7 @@ def main(argv):
   from jaxpose.report import make_report
 
   experiment = Experiment.from_workdir(_WORKDIR.value)
+  experiment.require_self_supervised()
   if _DATA.value is not None:
     experiment.config.data.directory = _DATA.value
   path = make_report(

@@ -66,6 +66,9 @@ def _prepare(config):
 
 
 def _evaluate(experiment):
+  if experiment.is_supervised:
+    _evaluate_supervised(experiment)
+    return
   if "export" in _STAGES.value:
     from jaxpose.export import export_run
 
@@ -80,6 +83,17 @@ def _evaluate(experiment):
     make_report(experiment)
 
 
+def _evaluate_supervised(experiment):
+  """A supervised network has nothing to export or reconstruct, and needs no probe to be scored."""
+  if "probe" in _STAGES.value:
+    from jaxpose.probing import score_supervised
+
+    score_supervised(experiment)
+  for stage in ("export", "report"):
+    if stage in _STAGES.value:
+      print(f"{stage}: left out, the run is a supervised network", flush=True)
+
+
 def _say_where(workdir, seconds):
   places = {
     "configuration": "config.json",
@@ -87,6 +101,7 @@ def _say_where(workdir, seconds):
     "metrics": "metrics.jsonl",
     "embeddings": "embeddings",
     "pose probe": "probe/results.md",
+    "reference": "probe/reference.json",
     "regressor": "probe/regressor.npz",
     "report": "report.html",
   }

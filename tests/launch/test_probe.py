@@ -78,6 +78,7 @@ def test_a_run_is_probed_from_the_command_line(tmp_path):
     (("--labels=missing.csv",), ("missing.csv",)),
     (("--dropout=1.5",), ("dropout",)),
     (("--embeddings=elsewhere",), ("elsewhere", "launch/export.py")),
+    (("--references=floor.json",), ("floor.json", "configs/supervised.py")),
   ],
 )
 def test_requests_that_cannot_be_are_said_in_a_line(tmp_path, arguments, words):

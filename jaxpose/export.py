@@ -4,6 +4,7 @@ Columns (N frames, in order of sequence, camera, frame):
 
   time_variant [N, Dv], time_invariant [N, Di]
   box [N, 4]            (s_x, s_y, u_x, u_y), see geometry.box_to_corners_px; box_px [N, 4] px
+  mask_box_px [N, 4]    px of the smallest box around the mask ≥ 0.5; NaN where there is none
   presence [N]          0 (empty) to 1 (a person), calibrated on the training frames' presence_gain
   presence_gain [N]     squared error of the bare background minus that of the reconstruction
   mask_max [N]          largest value of the unnormalised mask
@@ -57,14 +58,8 @@ _LABELS = {
   "joint_valid": "joint_valid",
   "K": "camera_K",
 }
-# What a method's `embed` gives, and what it is called in the export.
-_VECTORS = {
-  "time_variant": "time_variant",
-  "time_invariant": "time_invariant",
-  "box": "box",
-  "mask_max": "mask_max",
-  "gain": "presence_gain",
-}
+# What a method's `embed` gives keeps its name, but for these.
+_NAMES = {"gain": "presence_gain"}
 
 
 class Source(NamedTuple):
@@ -185,8 +180,8 @@ def write_suggestions(
 def _columns(
   batch: Batch, vectors: Mapping[str, Any], keep: np.ndarray, image_size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-  found = {new: np.asarray(vectors[old]) for old, new in _VECTORS.items()}
-  found = {name: _float32(array)[keep] for name, array in found.items()}
+  named = {_NAMES.get(name, name): np.asarray(array) for name, array in vectors.items()}
+  found = {name: _float32(array)[keep] for name, array in named.items()}
   found["box_px"] = geometry.box_to_corners_px(found["box"], *image_size)
   found.update({name: np.asarray(batch[name])[keep] for name in _IDS})
   found.update({new: np.asarray(batch[old])[keep] for old, new in _LABELS.items() if old in batch})

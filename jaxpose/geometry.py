@@ -52,6 +52,26 @@ def corners_px_to_box(corners_px: Array, height: int, width: int) -> Array:
   return xp.concatenate([(high - low) / 2.0, (high + low) / 2.0], axis=-1)
 
 
+def mask_to_corners_px(mask: Array, threshold: float) -> Array:
+  """(x0, y0, x1, y1) in px of the smallest box around mask ≥ threshold: [..., H, W] -> [..., 4].
+
+  NaN where nothing reaches the threshold.
+  """
+  xp = _namespace(mask)
+  inside = mask >= threshold
+  sides = []
+  for axis in (-2, -1):
+    line = xp.any(inside, axis=axis)
+    size = line.shape[-1]
+    first = xp.argmax(line, axis=-1)
+    last = size - 1 - xp.argmax(xp.flip(line, axis=-1), axis=-1)
+    sides.append((first, last))
+  (x0, x1), (y0, y1) = sides
+  corners = xp.stack([x0, y0, x1, y1], axis=-1).astype(np.float32)
+  found = xp.any(inside, axis=(-2, -1))
+  return xp.where(found[..., None], corners, xp.nan)
+
+
 def box_iou(first_px: Array, second_px: Array) -> Array:
   """Intersection over union of boxes (x0, y0, x1, y1): [..., 4] × 2 -> [...].
 

@@ -44,6 +44,17 @@ def test_box_iou_of_overlapping_boxes(xp):
   np.testing.assert_allclose(geometry.box_iou(a, b), [2 / 15, 0, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_mask_to_corners_is_tight_and_unknown_where_the_mask_is_empty(xp):
+  mask = np.zeros((2, 5, 8), np.float32)
+  mask[0, 1, 3] = 0.5
+  mask[0, 3, 6] = 0.9
+  mask[0, 4, 7] = 0.4
+  got = np.asarray(geometry.mask_to_corners_px(xp.asarray(mask), 0.5))
+  np.testing.assert_array_equal(got[0], [3, 1, 6, 3])
+  assert np.isnan(got[1]).all()
+
+
 def test_rotations_turn_the_axes_into_each_other():
   np.testing.assert_allclose(
     geometry.rotation_about("z", np.pi / 2) @ [1, 0, 0], [0, 1, 0], atol=1e-12

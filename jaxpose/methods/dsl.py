@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxpose import parallel
+from jaxpose import geometry, parallel
 from jaxpose.losses import contrastive, priors, reconstruction, tracking
 from jaxpose.method import Method, Objective, Terms, Variables
 from jaxpose.methods import batching
@@ -18,6 +18,8 @@ from jaxpose.methods.swap import sample_appearance_sources, take_sources
 from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.models.resnet import normalise_image
 from jaxpose.models.scene import Scene
+
+MASK_THRESHOLD = 0.5  # of the box around the mask, whose maximum on the frame is 1
 
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)
@@ -121,7 +123,7 @@ def build_dsl(
 
   def embed(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
     out = render(variables, batch)
-    kept = ("time_variant", "time_invariant", "box", "mask_max", "gain")
+    kept = ("time_variant", "time_invariant", "box", "mask_box_px", "mask_max", "gain")
     return {name: out[name] for name in kept}
 
   def render(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
@@ -131,7 +133,8 @@ def build_dsl(
     out = nn.apply(_reconstruct, scene)(networks, frames, background, None, _same, None, False)
     before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
     after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
-    return {**out, "gain": before - after}
+    mask_box = geometry.mask_to_corners_px(out["mask_frame"][..., 0], MASK_THRESHOLD)
+    return {**out, "gain": before - after, "mask_box_px": mask_box}
 
   def decode(variables: Variables, time_variant: Array, time_invariant: Array):
     networks = {k: v for k, v in variables.items() if k != "frozen"}

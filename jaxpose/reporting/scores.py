@@ -43,6 +43,7 @@ def gather_boxes(
   start = geometry.box_to_corners_px(np.asarray(untrained, np.float64), *image_size)
   candidates = {
     "found by the detector": np.asarray(embeddings["box_px"], np.float64)[rows],
+    **_mask_boxes(embeddings, rows),
     "best constant box": np.broadcast_to(constant, true.shape),
     "untrained detector": np.broadcast_to(start, true.shape),
     "background difference": _difference_boxes(dataset, embeddings, rows, image_size),
@@ -58,6 +59,15 @@ def gather_boxes(
     " difference takes the largest region that differs from the background."
   )
   return Table("", ["box", "median IoU", "mean IoU", "IoU ≥ 0.5"], lines, note)
+
+
+def _mask_boxes(
+  embeddings: Mapping[str, Any], rows: Int[np.ndarray, " n"]
+) -> dict[str, Float[np.ndarray, "n 4"]]:
+  """The boxes around the masks, where they were exported."""
+  if "mask_box_px" not in embeddings:
+    return {}
+  return {"around the mask": np.asarray(embeddings["mask_box_px"], np.float64)[rows]}
 
 
 def _difference_boxes(

@@ -44,12 +44,13 @@ def paper() -> ConfigDict:
   config.model.detector_weights = ""
   config.model.encoder_weights = ""
   config.model.perceptual_weights = ""
-  config.model.backbone = ConfigDict()
+  config.model.backbone = ConfigDict()  # attributes of models.resnet.ResNet, for both
+  config.model.backbone.norm = "batch"  # or "group"
   config.model.time_variant = 600
   config.model.time_invariant = 128
   config.model.crop_size = 128
   config.model.detector_shrink = 4
-  config.model.stn_form = "matrix"
+  config.model.stn_form = "auto"  # or gather, matrix, plane
   config.model.decoder = ConfigDict()
   config.model.decoder.base = 16
   config.model.decoder.base_channels = 128
@@ -171,6 +172,8 @@ def small(config: ConfigDict) -> ConfigDict:
   config.batch_size = 8
   config.model.detector = "resnet_small"
   config.model.encoder = "resnet_small"
+  # Eight scenes a batch are few for batch norm: boxes drifted when the running statistics came in.
+  config.model.backbone.norm = "group"
   config.model.time_variant = 128
   config.model.time_invariant = 32
   config.model.crop_size = 64

@@ -292,8 +292,8 @@ class Experiment:
   def random_variables(self, trained: Variables) -> Variables:
     """The trained detector with an encoder and decoder as they were initialised.
 
-    The baseline sees the same crops, and its batch norm is calibrated: the running statistics are
-    those of `CALIBRATION_BATCHES` training batches.
+    The baseline sees the same crops, and its batch norm, where it has any, is calibrated: the
+    running statistics are those of `CALIBRATION_BATCHES` training batches.
     """
     import jax
 
@@ -303,8 +303,12 @@ class Experiment:
     merged = {
       kind: {**start[kind], **{g: v for g, v in trained[kind].items() if g == "detector"}}
       for kind in ("params", "batch_stats")
+      if kind in start
     }
     variables = {**start, **merged}
+    if "batch_stats" not in start:
+      batches.close()
+      return variables
     terms = self._build_method(None).terms
     step = jax.jit(lambda v, b, key: terms(v, b, key, True)[1]["batch_stats"])
     for number in range(CALIBRATION_BATCHES):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Output = Literal["mean", "flatten", "map", "stages"]
+Norm = Literal["batch", "group"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -117,6 +118,9 @@ class ResNet(nn.Module):
       3x3 on a 2x2 map is about 50 times slower than on 4x4 with XLA on CPU.)
     output: "mean" over the map [N, D], "flatten" [N, h·w·D], which keeps positions, "map"
       [N, h, w, D], or "stages", the list of every stage's map.
+    norm: "batch", or "group", whose statistics are each image's own, over 8 channels: better where
+      a batch holds few scenes. In training batch norm sees a batch's own mean, which hides shifts
+      of the boxes that then show with the running statistics.
     axis_name: mapped axis over which batch norm takes its statistics; None for this device only.
     dtype: of the computation; parameters and batch statistics stay float32.
   """
@@ -129,6 +133,7 @@ class ResNet(nn.Module):
   stem_pool: bool = True
   smallest_map: int = 1
   output: Output = "mean"
+  norm: Norm = "batch"
   axis_name: str | None = None
   dtype: Any = jnp.float32
 
@@ -137,14 +142,7 @@ class ResNet(nn.Module):
     """Features of `x` (already normalised); `train` takes batch statistics and updates them."""
     if len(self.widths) < len(self.stage_sizes):
       raise ValueError(f"{len(self.stage_sizes)} stages but widths only for {len(self.widths)}")
-    norm = functools.partial(
-      nn.BatchNorm,
-      use_running_average=not train,
-      momentum=0.9,
-      epsilon=1e-5,
-      dtype=self.dtype,
-      axis_name=self.axis_name,
-    )
+    norm = self._norm(train)
     x = _conv(self.widths[0], self.stem_size, self.stem_stride, self.dtype, "conv1")(
       x.astype(self.dtype)
     )
@@ -159,6 +157,22 @@ class ResNet(nn.Module):
         x = self.block(width, 2 if halve else 1, norm, self.dtype, name=name)(x)
       stages.append(x)
     return _output(x, stages, self.output)
+
+  def _norm(self, train: bool) -> Any:
+    if self.norm == "group":
+      return functools.partial(
+        nn.GroupNorm, num_groups=None, group_size=8, epsilon=1e-5, dtype=self.dtype
+      )
+    if self.norm != "batch":
+      raise ValueError(f"norm {self.norm!r} of a ResNet: choose batch or group")
+    return functools.partial(
+      nn.BatchNorm,
+      use_running_average=not train,
+      momentum=0.9,
+      epsilon=1e-5,
+      dtype=self.dtype,
+      axis_name=self.axis_name,
+    )
 
 
 def _output(x: jax.Array, stages: list[jax.Array], output: Output) -> Any:

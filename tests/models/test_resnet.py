@@ -139,3 +139,19 @@ def test_more_stages_than_widths_is_an_error():
   model = resnet.ResNet(block=resnet.BasicBlock, stage_sizes=(1, 1, 1), widths=(4, 4))
   with pytest.raises(ValueError, match="3 stages"):
     model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), False)
+
+
+def test_group_norm_keeps_images_apart_and_has_no_running_statistics():
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 16, 16, 3)), jnp.float32)
+  model = resnet.ResNetSmall(stage_sizes=(1, 1), widths=(8, 16), norm="group")
+  variables = jax.jit(model.init, static_argnums=2)(jax.random.key(0), x, True)
+  assert set(variables) == {"params"}
+  whole = model.apply(variables, x, True)
+  np.testing.assert_allclose(model.apply(variables, x[1:2], False), whole[1:2], atol=1e-5)
+  scaled = model.apply(variables, x.at[0].multiply(5.0), True)
+  np.testing.assert_allclose(scaled[1:], whole[1:], atol=1e-5)
+
+
+def test_unknown_norm_is_an_error():
+  with pytest.raises(ValueError, match="batch or group"):
+    resnet.ResNetSmall(norm="layer").init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), False)

@@ -67,6 +67,7 @@ def paper() -> ConfigDict:
   config.dsl.jitter = True
   config.dsl.jitter_strength = _jitter_strength()
   config.dsl.prior_scale = (0.5, 0.5)  # width, height of the mean box, of the shorter side
+  config.dsl.tight_scale = (0.25, 0.5)  # ours; of the prior `tight_box`
   config.dsl.prior_location = (0.0, 0.0)
   config.dsl.order_threshold = 0.01  # ours
 
@@ -87,6 +88,7 @@ def paper() -> ConfigDict:
   config.loss_weights.order = 0.0
   config.loss_weights.scale_change = 0.0
   config.loss_weights.box_scale = 0.1  # ours
+  config.loss_weights.tight_box = 0.0
   config.loss_weights.box_location = 0.1  # ours
 
   config.optimiser = ConfigDict()
@@ -183,10 +185,15 @@ def small(config: ConfigDict) -> ConfigDict:
   config.model.decoder.stage_channels = (64, 32, 16)
   config.model.decoder.convolutions = 1
   config.optimiser.learning_rate = 1e-3
+  config.optimiser.schedule = "cosine"
+  config.optimiser.final_fraction = 0.05
   config.loss_weights.perceptual = 0.0
-  config.training.steps = 1_500
+  # P1's weight where people are small (diving): squared errors are a tenth of those at full size.
+  config.loss_weights.dsl = 0.01
+  config.loss_weights.box_location = 0.5
+  config.training.steps = 2_200
   config.training.checkpoint_every = 250
-  config.training.validate_every = 250
+  config.training.validate_every = 500
   config.training.validation_batches = 8
   # Small enough that 30 trainings take about a minute.
   config.probe.width = 256

@@ -22,6 +22,7 @@ def own():
   config.sampling.unit = "s"
   config.sampling.near_max = 0.2
   config.sampling.far_min = 1.0
+  config.training.steps = 1_500
   config.probe.label_counts = (0,)
   return config
 

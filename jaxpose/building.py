@@ -49,6 +49,7 @@ def make_dsl_options(config: ConfigDict) -> Any:
     swap_probability=dsl.swap_probability,
     jitter=dict(dsl.jitter_strength) if dsl.jitter else None,
     prior_scale=_tuple(dsl.prior_scale),
+    tight_scale=_tuple(dsl.tight_scale),
     prior_location=_tuple(dsl.prior_location),
     order_threshold=dsl.order_threshold,
   )

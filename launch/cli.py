@@ -1,11 +1,13 @@
 """What the jobs share: clear errors instead of tracebacks, and the folder of a run."""
 
+import logging
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
@@ -13,6 +15,8 @@ VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
 
 def run_app(main: Callable[[Sequence[str]], int | None]) -> None:
   """Runs a job; what is wrong with the input is said in a line, with exit status 1."""
+  absl_logging.set_verbosity(absl_logging.WARNING)  # libraries' progress notes are not the job's
+  logging.getLogger("matplotlib").setLevel(logging.ERROR)  # fonts that it misses
   app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
 
 

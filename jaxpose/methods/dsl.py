@@ -40,6 +40,7 @@ class DslOptions:
       None: off.
     prior_scale: what the batch's mean box is drawn to, (width, height) as shares of the frame's
       shorter side.
+    tight_scale: the same for the prior `tight_box`, meant to take over once people are found.
     prior_location: what the batch's mean box centre is drawn to, in half frames.
     order_threshold: τ of eq. 10, in half frames.
   """
@@ -51,6 +52,7 @@ class DslOptions:
   swap_probability: float
   jitter: dict[str, float] | None
   prior_scale: tuple[float, float]
+  tight_scale: tuple[float, float]
   prior_location: tuple[float, float]
   order_threshold: float
 
@@ -75,8 +77,8 @@ def build_dsl(
 
   Terms: `pixel` (on ImageNet-normalised colours) and `perceptual` (P2 eq. 2), `dsl` (P1 eq. 6),
   `constant_acceleration`, `order` and `scale_change` (P1 eq. 9-11) on equidistant quadruples of
-  falling people, and the priors `box_scale` and `box_location` (P1 §S.2) on means over the whole
-  batch.
+  falling people, and the priors `box_scale`, `tight_box` and `box_location` (P1 §S.2) on means over
+  the whole batch.
 
   Args:
     perceptual: the network of the perceptual term and its frozen variables; None: no such term.
@@ -143,7 +145,7 @@ def build_dsl(
     )
 
   names = ["pixel", "dsl", "constant_acceleration", "order", "scale_change", "box_scale"]
-  names += ["box_location"] + (["perceptual"] if perceptual is not None else [])
+  names += ["tight_box", "box_location"] + (["perceptual"] if perceptual is not None else [])
   groups = ("encoder", "decoder") if scene.detector is None else ("detector", "encoder", "decoder")
   objectives = {"dsl": Objective(terms=tuple(names), parameters=groups)}
   return SceneMethod(init, terms, embed, objectives, render, decode)
@@ -199,6 +201,7 @@ def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: di
   mean_box = parallel.pmean(jnp.mean(out["box"], axis=0))
   aspect = frames.shape[2] / frames.shape[1]
   scale = priors.scale_prior(mean_box, target=options.prior_scale, aspect=aspect)
+  tight = priors.scale_prior(mean_box, target=options.tight_scale, aspect=aspect)
   location = priors.location_prior(mean_box, target=options.prior_location)
   return {
     "pixel": (batching.per_sample(pixel(predicted, label)), ones),
@@ -207,6 +210,7 @@ def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: di
     "order": (tracking.falling_order(box, threshold=options.order_threshold), falling),
     "scale_change": (tracking.scale_change(box), falling),
     "box_scale": (scale * ones, ones),
+    "tight_box": (tight * ones, ones),
     "box_location": (location * ones, ones),
   }
 

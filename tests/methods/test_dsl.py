@@ -18,6 +18,7 @@ OPTIONS = DslOptions(
   swap_probability=0.5,
   jitter=None,
   prior_scale=(0.5, 0.5),
+  tight_scale=(0.2, 0.8),
   prior_location=(0.1, -0.2),
   order_threshold=0.01,
 )
@@ -94,7 +95,7 @@ def test_terms_of_falls_and_of_temporal_samples_do_not_mix(made):
   np.testing.assert_array_equal(terms["dsl"][1], [1, 0])
   for name in ("constant_acceleration", "order", "scale_change"):
     np.testing.assert_array_equal(terms[name][1], [0, 1])
-  for name in ("pixel", "box_scale", "box_location"):
+  for name in ("pixel", "box_scale", "tight_box", "box_location"):
     np.testing.assert_array_equal(terms[name][1], [1, 1])
   for value, weight in terms.values():
     assert value.shape == weight.shape == (2,)
@@ -132,8 +133,10 @@ def test_priors_see_the_mean_box_of_the_whole_batch(made):
   terms, _, _ = method.terms(variables, batch, jax.random.key(1), False)
   # a square of half the shorter side, 24 of 32 x 24 px: 0.5 * 24 / 32 wide, 0.5 high
   scale = (mean[0] - 0.375) ** 2 + (mean[1] - 0.5) ** 2
+  tight = (mean[0] - 0.15) ** 2 + (mean[1] - 0.8) ** 2
   location = (mean[2] - 0.1) ** 2 + (mean[3] + 0.2) ** 2
   np.testing.assert_allclose(terms["box_scale"][0], [scale] * 2, rtol=1e-4)
+  np.testing.assert_allclose(terms["tight_box"][0], [tight] * 2, rtol=1e-4)
   np.testing.assert_allclose(terms["box_location"][0], [location] * 2, rtol=1e-4)
 
 

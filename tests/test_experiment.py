@@ -54,11 +54,31 @@ def test_best_and_last_differ_from_the_start_and_embed_frames(trained):
 def test_the_random_encoder_sees_the_trained_detectors_crops(trained):
   variables = trained.restore("last")
   random = trained.random_variables(variables)
-  for name in ("params", "batch_stats"):
-    same = jax.tree.map(np.array_equal, variables[name]["detector"], random[name]["detector"])
-    assert all(jax.tree.leaves(same))
-    other = jax.tree.map(np.array_equal, variables[name]["encoder"], random[name]["encoder"])
-    assert not all(jax.tree.leaves(other))
+  same = jax.tree.map(np.array_equal, variables["params"]["detector"], random["params"]["detector"])
+  assert all(jax.tree.leaves(same))
+  other = jax.tree.map(np.array_equal, variables["params"]["encoder"], random["params"]["encoder"])
+  assert not all(jax.tree.leaves(other))
+
+
+def test_batch_norm_of_the_random_encoder_is_calibrated_on_training_frames(config, tmp_path):
+  other = config.copy_and_resolve_references()
+  other.model.backbone.norm = "batch"
+  other.training.steps = 1
+  experiment = Experiment(other, tmp_path)
+  experiment.train()
+  variables = experiment.restore("last")
+  random = experiment.random_variables(variables)
+  detector = jax.tree.map(
+    np.array_equal, variables["batch_stats"]["detector"], random["batch_stats"]["detector"]
+  )
+  assert all(jax.tree.leaves(detector))
+  means = [
+    leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(random["batch_stats"]["encoder"])
+    if "mean" in jax.tree_util.keystr(path)
+  ]
+  assert means
+  assert all(np.abs(mean).max() > 1e-3 for mean in means)  # they start at 0
 
 
 def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(config, tmp_path):

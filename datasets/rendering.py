@@ -32,15 +32,15 @@ class Materials:
     offset_mm: how far left of the body's middle plane the axis lies (TORSO).
   """
 
-  kind: Int[np.ndarray, "K"]
+  kind: Int[np.ndarray, " K"]
   front: Float32[np.ndarray, "K 3"]
   back: Float32[np.ndarray, "K 3"]
   end: Float32[np.ndarray, "K 3"]
-  split: Float32[np.ndarray, "K"]
+  split: Float32[np.ndarray, " K"]
   stripe: Float32[np.ndarray, "K 3"]
-  stripe_rate: Float32[np.ndarray, "K"]
+  stripe_rate: Float32[np.ndarray, " K"]
   emblem: Float32[np.ndarray, "K 3"]
-  offset_mm: Float32[np.ndarray, "K"]
+  offset_mm: Float32[np.ndarray, " K"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Capsules:
 
   start: Float[np.ndarray, "F K 3"]
   end: Float[np.ndarray, "F K 3"]
-  start_radius_mm: Float[np.ndarray, "K"]
-  end_radius_mm: Float[np.ndarray, "K"]
+  start_radius_mm: Float[np.ndarray, " K"]
+  end_radius_mm: Float[np.ndarray, " K"]
   axes: Float[np.ndarray, "F K 3 3"]
   materials: Materials
 
@@ -284,12 +284,12 @@ def _shade(
 
 def _texture(
   materials: Materials,
-  capsule: Int[np.ndarray, "M"],
-  t: Float32[np.ndarray, "M"],
-  radius_mm: Float32[np.ndarray, "M"],
-  forward: Float32[np.ndarray, "M"],
-  left: Float32[np.ndarray, "M"],
-  up: Float32[np.ndarray, "M"],
+  capsule: Int[np.ndarray, " M"],
+  t: Float32[np.ndarray, " M"],
+  radius_mm: Float32[np.ndarray, " M"],
+  forward: Float32[np.ndarray, " M"],
+  left: Float32[np.ndarray, " M"],
+  up: Float32[np.ndarray, " M"],
 ) -> Float32[np.ndarray, "M 3"]:
   """Unlit colour at position t along a capsule with normal (forward, left, up)."""
   colour = np.where(forward[:, None] > 0, materials.front[capsule], materials.back[capsule])

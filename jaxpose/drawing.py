@@ -34,7 +34,7 @@ VIEWS: dict[str, tuple[tuple[int, float], tuple[int, float]]] = {
 }
 
 
-def to_uint8(image: Any) -> UInt8[np.ndarray, "*shape"]:
+def to_uint8(image: Any) -> UInt8[np.ndarray, " *shape"]:
   """round(255 · clip(image, 0, 1)) of floats; uint8 goes through; booleans become 0 and 255."""
   image = np.asarray(image)
   if image.dtype == np.uint8:
@@ -82,7 +82,9 @@ def enlarge(image: Image, least_side: int) -> tuple[Image, float]:
   return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_CUBIC), factor
 
 
-def scale_px(points_px: Float[np.ndarray, "*shape"], factor: float) -> Float[np.ndarray, "*shape"]:
+def scale_px(
+  points_px: Float[np.ndarray, " *shape"], factor: float
+) -> Float[np.ndarray, " *shape"]:
   """Pixel coordinates (centres at integers) after scaling the image by `factor`."""
   return (np.asarray(points_px, np.float64) + 0.5) * factor - 0.5
 

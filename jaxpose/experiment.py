@@ -324,6 +324,11 @@ class Experiment:
     """
     return self._jitted(self.method.embed, variables)
 
+  def make_encode(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
+    """(batch of frames) -> time_variant, time_invariant and box, as numpy; decodes nothing."""
+    self.require_self_supervised()
+    return self._jitted(self.method.encode, variables)
+
   def make_render(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
     """(batch of frames) -> every picture from frame to reconstruction, as numpy."""
     self.require_self_supervised()

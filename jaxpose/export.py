@@ -109,7 +109,8 @@ def export_embeddings(
   An export of the same source that is already there is left as it is.
 
   Args:
-    embed: a batch of frames -> time_variant, time_invariant, box, mask_max, gain ([B, ...] each).
+    embed: a batch of frames -> time_variant, time_invariant, box and more ([B, ...] each); with
+      gain, presence is estimated too.
     batches: as `data.pipeline.make_frame_batches` gives them; padding has `valid` False.
     split: names the file.
     num_frames: for the time left.
@@ -138,13 +139,22 @@ def export_embeddings(
       clock.tell(int(keep.sum()))
     if not writer.rows:
       raise ValueError(f"split {split} of {source.data} has no frame to export")
-    if calibration is None:
-      gains = writer.column("presence_gain")
-      step = -(-len(gains) // _CALIBRATION_ROWS)
-      calibration = calibrate_presence(gains[::step])
-    border = calibration
-    writer.derive("presence", "presence_gain", lambda gain: estimate_presence(gain, border))
+    if "gain" in vectors:
+      calibration = _derive_presence(writer, calibration)
     return writer.commit(_constants(source, split, calibration), npz_below=npz_below)
+
+
+def _derive_presence(
+  writer: EmbeddingWriter, calibration: PresenceCalibration | None
+) -> PresenceCalibration:
+  """Adds the column `presence`, calibrated on these very frames where nothing else is given."""
+  if calibration is None:
+    gains = writer.column("presence_gain")
+    step = -(-len(gains) // _CALIBRATION_ROWS)
+    calibration = calibrate_presence(gains[::step])
+  border = calibration
+  writer.derive("presence", "presence_gain", lambda gain: estimate_presence(gain, border))
+  return border
 
 
 def is_exported(folder: str | os.PathLike[str], split: str, source: Source) -> bool:
@@ -193,10 +203,12 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 
 def _constants(
-  source: Source, split: str, calibration: PresenceCalibration
+  source: Source, split: str, calibration: PresenceCalibration | None
 ) -> dict[str, np.ndarray]:
   skeleton = source.skeleton
+  border = {} if calibration is None else {"presence_calibration": np.array(calibration)}
   return {
+    **border,
     "sequence_names": np.array(source.sequence_names, np.str_),
     "subject_names": np.array(source.subject_names, np.str_),
     "action_names": np.array(source.action_names, np.str_),
@@ -205,7 +217,6 @@ def _constants(
     "root": np.array(skeleton.root, np.int32),
     "skeleton": np.array(json.dumps(skeleton.to_dict())),
     "image_size": np.array(source.image_size, np.int32),
-    "presence_calibration": np.array(calibration, np.float64),
     "config": np.array(source.config),
     "checkpoint": np.array(source.checkpoint),
     "split": np.array(split),
@@ -268,13 +279,16 @@ def export_run(
   trained = experiment.restore(which)
   label = f"{which}, step {checkpoint.latest_step(experiment.workdir, which)}"
   splits = [TRAIN, *(split for split in splits if split != TRAIN)]
-  kinds = [("", label, lambda: trained)]
+  _export_kind(
+    experiment, folder, "", label, lambda: experiment.make_embed(trained), splits, progress
+  )
   if random:
-    kinds.append(
-      (RANDOM_PREFIX, f"random encoder, {label}", lambda: experiment.random_variables(trained))
-    )
-  for prefix, name, make_variables in kinds:
-    _export_kind(experiment, folder, prefix, name, make_variables, splits, progress)
+
+    def make_random() -> Embed:
+      return experiment.make_encode(experiment.random_variables(trained))
+
+    name = f"random encoder, {label}"
+    _export_kind(experiment, folder, RANDOM_PREFIX, name, make_random, splits, progress)
   count = experiment.config.export.suggestions if suggestions is None else suggestions
   if count:
     progress(f"frames to label: {write_suggestions(folder, count, method=suggestion_method)}")
@@ -286,7 +300,7 @@ def _export_kind(
   folder: pathlib.Path,
   prefix: str,
   checkpoint: str,
-  make_variables: Callable[[], Any],
+  make_embed: Callable[[], Embed],
   splits: Sequence[str],
   progress: Say,
 ) -> None:
@@ -299,9 +313,10 @@ def _export_kind(
       progress(f"export {name}: finished before, in {folder}")
       continue
     if embed is None:
-      embed = experiment.make_embed(make_variables())
-    first = name if split == TRAIN else prefix + TRAIN
-    known = None if split == TRAIN else load_calibration(load_embeddings(folder, first))
+      embed = make_embed()
+    known = None
+    if split != TRAIN and not prefix:
+      known = load_calibration(load_embeddings(folder, TRAIN))
     export_embeddings(
       embed,
       experiment.frame_batches(split),

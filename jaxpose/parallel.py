@@ -70,7 +70,7 @@ def axis_index() -> Any:
   return jax.lax.axis_index(AXIS) if inside_axis() else jnp.zeros((), jnp.int32)
 
 
-def fold_in_examples(rng: Key[Array, ""], example_numbers: Int[Array, "B"]) -> Key[Array, "B"]:
+def fold_in_examples(rng: Key[Array, ""], example_numbers: Int[Array, " B"]) -> Key[Array, " B"]:
   """A key per example from its global number, whichever device the example lies on."""
   return jax.vmap(lambda number: jax.random.fold_in(rng, number))(example_numbers)
 

@@ -198,6 +198,11 @@ class _Experiment:
     self.made.append(variables["name"])
     return _embed
 
+  def make_encode(self, variables):
+    self.made.append(f"{variables['name']}, encoded only")
+    vectors = ("time_variant", "time_invariant", "box")
+    return lambda batch: {name: _embed(batch)[name] for name in vectors}
+
   def dataset(self, split):
     return types.SimpleNamespace(
       sequences=[{"name": f"{split} walk"}, {"name": f"{split} run"}],
@@ -218,9 +223,10 @@ def test_a_run_exports_both_encoders_and_suggestions(tmp_path):
   folder = export.export_run(experiment, progress=lambda line: None)
   names = ["random_test.npz", "random_train.npz", "suggestions.csv", "test.npz", "train.npz"]
   assert sorted(p.name for p in folder.iterdir()) == names
-  assert experiment.made == ["best", "random like best"]
+  assert experiment.made == ["best", "random like best, encoded only"]
   train, test = load_embeddings(folder, "train"), load_embeddings(folder, "test")
   assert export.load_calibration(test) == export.load_calibration(train)
+  assert "presence" not in load_embeddings(folder, "random_test")
   assert str(test["split"]) == "test"
   assert str(test["sequence_names"][0]) == "test walk"
   table = read_label_table(folder / "suggestions.csv")
@@ -233,4 +239,4 @@ def test_a_run_exports_both_encoders_and_suggestions(tmp_path):
   assert experiment.made == []
   (folder / "random_test.npz").unlink()
   export.export_run(experiment, suggestions=0, progress=lambda line: None)
-  assert experiment.made == ["random like best"]
+  assert experiment.made == ["random like best, encoded only"]

@@ -130,7 +130,7 @@ class Pose:
   head_axes: Float[np.ndarray, "F 3 3"]
 
 
-def rotation(axis: int, angle_deg: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3 3"]:
+def rotation(axis: int, angle_deg: Float[np.ndarray, " *n"]) -> Float[np.ndarray, "*n 3 3"]:
   """Right-handed rotation about axis 0, 1 or 2."""
   angle = np.deg2rad(angle_deg)
   c, s = np.cos(angle), np.sin(angle)

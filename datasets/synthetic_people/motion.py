@@ -34,7 +34,7 @@ class Motion:
   """
 
   pose: Pose
-  falling: Bool[np.ndarray, "F"]
+  falling: Bool[np.ndarray, " F"]
   fps: float
 
 

@@ -61,7 +61,7 @@ class Room:
   light: Float[np.ndarray, "3"]
 
 
-def _hash_noise(i: np.ndarray, j: np.ndarray, salt: int) -> Float32[np.ndarray, "*n"]:
+def _hash_noise(i: np.ndarray, j: np.ndarray, salt: int) -> Float32[np.ndarray, " *n"]:
   """A number in 0..1 for each pair of integers, by integer arithmetic alone."""
   x = i.astype(np.int64).astype(np.uint32) * np.uint32(0x9E3779B1)
   x ^= j.astype(np.int64).astype(np.uint32) * np.uint32(0x85EBCA77)

@@ -31,8 +31,8 @@ class TakeData:
 
   take: Take
   fps: float
-  frame: Int[np.ndarray, "n"]
-  rows: Mapping[str, Int[np.ndarray, "n"]]
+  frame: Int[np.ndarray, " n"]
+  rows: Mapping[str, Int[np.ndarray, " n"]]
   cameras: Mapping[str, StagedCamera]
   calibrated: Mapping[str, Camera]
   projections: Mapping[str, labels.Projection]
@@ -76,7 +76,7 @@ def open_take(take: Take, folder: Path, staging_folder: Path) -> TakeData:
 
 
 def _points_of_frames(
-  take: Take, found: labels.Labels, frame: Int[np.ndarray, "n"], fps: float
+  take: Take, found: labels.Labels, frame: Int[np.ndarray, " n"], fps: float
 ) -> Float[np.ndarray, "n J 3"]:
   if take.labels_align == "frame":
     return labels.take_rows(found, frame - round(take.labels_start))
@@ -143,7 +143,7 @@ def split_sequences(
 def _build_track(
   data: TakeData,
   name: str,
-  inside: Bool[np.ndarray, "n"],
+  inside: Bool[np.ndarray, " n"],
   job: BackgroundJob,
   joints: tuple[str, ...],
 ) -> records.Track:
@@ -170,7 +170,7 @@ def _build_track(
   return track
 
 
-def in_ranges(frame: Int[np.ndarray, "n"], ranges: Iterable[Iterable[int]]) -> np.ndarray:
+def in_ranges(frame: Int[np.ndarray, " n"], ranges: Iterable[Iterable[int]]) -> np.ndarray:
   """Which frames lie in one of the ranges [first, last + 1]."""
   inside = np.zeros(len(frame), bool)
   for start, stop in ranges:
@@ -178,7 +178,7 @@ def in_ranges(frame: Int[np.ndarray, "n"], ranges: Iterable[Iterable[int]]) -> n
   return inside
 
 
-def _presence(take: Take, frame: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def _presence(take: Take, frame: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
   present = np.full(len(frame), records.UNKNOWN, np.int32)
   present[in_ranges(frame, take.empty)] = records.EMPTY
   present[in_ranges(frame, take.person)] = records.PERSON

@@ -56,7 +56,7 @@ def group_jobs(takes: list[Take], folder: Path, staging_folder: Path) -> list[Ba
   return jobs
 
 
-def rows_of_split(take: Take, frame: np.ndarray, split: str) -> Bool[np.ndarray, "n"]:
+def rows_of_split(take: Take, frame: np.ndarray, split: str) -> Bool[np.ndarray, " n"]:
   """Which of these frames belong to a split."""
   ranges = take.split_ranges
   if ranges is None:

@@ -231,9 +231,9 @@ class StagedCamera:
 
   folder: Path
   meta: Mapping[str, Any]
-  frame: Int[np.ndarray, "n"]
-  time_s: Float[np.ndarray, "n"]
-  end: Int[np.ndarray, "n"]
+  frame: Int[np.ndarray, " n"]
+  time_s: Float[np.ndarray, " n"]
+  end: Int[np.ndarray, " n"]
 
   @classmethod
   def open(cls, folder: Path) -> "StagedCamera":
@@ -262,7 +262,7 @@ class StagedCamera:
     return np.stack([decode_image(data) for data in self.read(rows)])
 
 
-def common_frames(take: Take, cameras: Mapping[str, StagedCamera]) -> Int[np.ndarray, "n"]:
+def common_frames(take: Take, cameras: Mapping[str, StagedCamera]) -> Int[np.ndarray, " n"]:
   """The frames of the take that every camera has.
 
   Raises:

@@ -20,7 +20,7 @@ METHODS = ("median", "robust", "still", "dive", "panorama")
 _CHANGE = 20  # grey levels: above the noise of compressed video, below most clothing edges
 
 
-def sample_evenly(count: int, most: int) -> Int[np.ndarray, "m"]:
+def sample_evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
   """At most `most` indices spread evenly over 0..count − 1, both ends included."""
   return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 

@@ -159,7 +159,7 @@ class BatchMaker:
       "data": [_describe(source) for source in self.sources],
     }
 
-  def examples(self, step: int) -> Int[np.ndarray, "b"]:
+  def examples(self, step: int) -> Int[np.ndarray, " b"]:
     """Global numbers of this host's examples at a step."""
     share = self.batch_size // self.host_count
     return np.arange(share) + step * self.batch_size + self.host_index * share
@@ -174,7 +174,7 @@ class BatchMaker:
     return batch
 
   def draw_temporal(
-    self, step: int, examples: Int[np.ndarray, "b"]
+    self, step: int, examples: Int[np.ndarray, " b"]
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(source [b], ids [b, 4] in it, gravity [b]) of the examples of a step; reads no frames."""
     assert self.temporal is not None
@@ -199,7 +199,7 @@ class BatchMaker:
         ids[rows] = sampling.sample_quadruples(quadruples, self.seed, examples[rows])
     return source, ids, gravity
 
-  def draw_pairs(self, examples: Int[np.ndarray, "b"]) -> tuple[np.ndarray, pairs.PairSample]:
+  def draw_pairs(self, examples: Int[np.ndarray, " b"]) -> tuple[np.ndarray, pairs.PairSample]:
     """(source [b], views) of the examples; reads no frames."""
     tables = self.tables.pairs
     u = uniform(self.seed, _PAIR_SOURCE, examples)
@@ -213,7 +213,7 @@ class BatchMaker:
           whole[rows] = part
     return source, sample
 
-  def _temporal_batch(self, step: int, examples: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+  def _temporal_batch(self, step: int, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
     assert self.temporal is not None
     source, ids, gravity = self.draw_temporal(step, examples)
     moving = any(s.dataset.index.moving.any() for s in self.sources)
@@ -232,7 +232,7 @@ class BatchMaker:
       "gravity": gravity,
     }
 
-  def _pair_batch(self, examples: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+  def _pair_batch(self, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
     source, sample = self.draw_pairs(examples)
     batch, columns = self._read(source, sample.ids, 2)
     for row, view in enumerate(sample.mirrored):
@@ -251,7 +251,7 @@ class BatchMaker:
 
   def _read(
     self,
-    source: Int[np.ndarray, "b"],
+    source: Int[np.ndarray, " b"],
     ids: Int[np.ndarray, "b t"],
     backgrounds: int,
     labels: bool = False,
@@ -376,7 +376,7 @@ def _chosen(source: Source) -> np.ndarray | None:
   return None if source.sequences is None else np.array(source.sequences)
 
 
-def _choose(u: np.ndarray, weights: np.ndarray) -> Int[np.ndarray, "n"]:
+def _choose(u: np.ndarray, weights: np.ndarray) -> Int[np.ndarray, " n"]:
   """Number of the source by its probability; sources of probability 0 are never chosen."""
   able = np.flatnonzero(weights)
   if not able.size:

@@ -12,7 +12,7 @@ _TICKS_PER_S = 1000
 _TOLERANCE_TICKS = {"frames": 0, "s": 1}  # times are rounded, frame numbers are not
 
 
-def uniform(seed: int, stream: int, examples: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+def uniform(seed: int, stream: int, examples: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
   """One number in [0, 1) per example: the finaliser of SplitMix64 over (seed, stream, example).
 
   It depends on nothing else, so an example is the same whichever host or worker draws it.
@@ -30,7 +30,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
   return x ^ (x >> np.uint64(31))
 
 
-def pick(u: Float[np.ndarray, "n"], count: Int[np.ndarray, "n"] | int) -> Int[np.ndarray, "n"]:
+def pick(u: Float[np.ndarray, " n"], count: Int[np.ndarray, " n"] | int) -> Int[np.ndarray, " n"]:
   """⌊u · count⌋: a number in 0..count − 1 from one in [0, 1)."""
   return np.minimum((u * count).astype(np.int64), np.maximum(np.asarray(count) - 1, 0))
 
@@ -49,17 +49,17 @@ class Clock:
 
   index: Index
   unit: str
-  key: Int[np.ndarray, "frames"]
+  key: Int[np.ndarray, " frames"]
   stride: int
-  first_tick: Int[np.ndarray, "tracks"]
+  first_tick: Int[np.ndarray, " tracks"]
 
-  def ticks(self, ids: Int[np.ndarray, "*n"] | slice) -> Int[np.ndarray, "*n"]:
+  def ticks(self, ids: Int[np.ndarray, " *n"] | slice) -> Int[np.ndarray, " *n"]:
     """Time of frames."""
     return _ticks(self.index, self.unit, ids)
 
   def seek(
-    self, track: Int[np.ndarray, "*n"], tick: Int[np.ndarray, "*n"], side: str
-  ) -> Int[np.ndarray, "*n"]:
+    self, track: Int[np.ndarray, " *n"], tick: Int[np.ndarray, " *n"], side: str
+  ) -> Int[np.ndarray, " *n"]:
     """Id at which `tick` would be inserted into a track: `np.searchsorted` within the track."""
     offset = np.clip(tick - self.first_tick[track], -1, self.stride - 2)
     right = side == "right"
@@ -102,7 +102,7 @@ def _to_ticks(distance: float, unit: str) -> float:
   return distance if unit == "frames" else distance * _TICKS_PER_S
 
 
-def _ticks(index: Index, unit: str, ids: Int[np.ndarray, "*n"] | slice) -> Int[np.ndarray, "*n"]:
+def _ticks(index: Index, unit: str, ids: Int[np.ndarray, " *n"] | slice) -> Int[np.ndarray, " *n"]:
   if unit == "frames":
     return index.frame[ids].astype(np.int64)
   return np.rint(index.time_s[ids].astype(np.float64) * _TICKS_PER_S).astype(np.int64)

@@ -30,8 +30,8 @@ def fraction_at(schedule: Sequence[tuple[int, float]], step: int) -> float:
 
 
 def choose_gravity(
-  schedule: Sequence[tuple[int, float]], step: int, seed: int, examples: Int[np.ndarray, "B"]
-) -> Bool[np.ndarray, "B"]:
+  schedule: Sequence[tuple[int, float]], step: int, seed: int, examples: Int[np.ndarray, " B"]
+) -> Bool[np.ndarray, " B"]:
   """Which examples are to be equidistant quadruples of a fall (P1's two stages for diving).
 
   Each is one with the probability of the step, by its own number: the same however a batch is

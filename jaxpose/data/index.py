@@ -33,20 +33,20 @@ class Index:
     subject, action, fps: of each sequence; fps counts source frames.
   """
 
-  start: Int[np.ndarray, "tracks"]
-  length: Int[np.ndarray, "tracks"]
-  sequence: Int[np.ndarray, "tracks"]
-  camera: Int[np.ndarray, "tracks"]
-  background: Int[np.ndarray, "tracks"]
-  moving: Bool[np.ndarray, "tracks"]
-  frame: Int[np.ndarray, "frames"]
-  time_s: Float[np.ndarray, "frames"]
-  falling: Bool[np.ndarray, "frames"]
-  present: Int[np.ndarray, "frames"]
-  labelled: Bool[np.ndarray, "frames"]
-  subject: Int[np.ndarray, "sequences"]
-  action: Int[np.ndarray, "sequences"]
-  fps: Float[np.ndarray, "sequences"]
+  start: Int[np.ndarray, " tracks"]
+  length: Int[np.ndarray, " tracks"]
+  sequence: Int[np.ndarray, " tracks"]
+  camera: Int[np.ndarray, " tracks"]
+  background: Int[np.ndarray, " tracks"]
+  moving: Bool[np.ndarray, " tracks"]
+  frame: Int[np.ndarray, " frames"]
+  time_s: Float[np.ndarray, " frames"]
+  falling: Bool[np.ndarray, " frames"]
+  present: Int[np.ndarray, " frames"]
+  labelled: Bool[np.ndarray, " frames"]
+  subject: Int[np.ndarray, " sequences"]
+  action: Int[np.ndarray, " sequences"]
+  fps: Float[np.ndarray, " sequences"]
 
   @property
   def num_frames(self) -> int:
@@ -56,7 +56,7 @@ class Index:
   def num_tracks(self) -> int:
     return len(self.start)
 
-  def track_of(self, ids: Int[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
+  def track_of(self, ids: Int[np.ndarray, " *n"]) -> Int[np.ndarray, " *n"]:
     """Number of the track that each frame belongs to."""
     return np.searchsorted(self.start, ids, side="right") - 1
 
@@ -197,7 +197,7 @@ class Dataset:
 
   def read(
     self,
-    ids: Int[np.ndarray, "n"],
+    ids: Int[np.ndarray, " n"],
     *,
     image_size: tuple[int, int] | None = None,
     with_labels: bool = False,
@@ -232,9 +232,9 @@ class Dataset:
   def fill(
     self,
     batch: dict[str, np.ndarray],
-    ids: Int[np.ndarray, "n"],
-    places: Int[np.ndarray, "n"],
-    background_places: Int[np.ndarray, "n"],
+    ids: Int[np.ndarray, " n"],
+    places: Int[np.ndarray, " n"],
+    background_places: Int[np.ndarray, " n"],
   ) -> None:
     """Decodes frames into rows of preallocated arrays; a repeated frame is read once.
 
@@ -261,7 +261,7 @@ class Dataset:
         raise ValueError(f"{self._where}, record {frame_id}: {error}") from error
 
   def read_masks(
-    self, ids: Int[np.ndarray, "n"], *, image_size: tuple[int, int] | None = None
+    self, ids: Int[np.ndarray, " n"], *, image_size: tuple[int, int] | None = None
   ) -> UInt8[np.ndarray, "n H W"]:
     """True silhouettes 0..255, letterboxed, for evaluation.
 
@@ -280,7 +280,7 @@ class Dataset:
     return masks
 
   def read_poses(
-    self, ids: Int[np.ndarray, "n"]
+    self, ids: Int[np.ndarray, " n"]
   ) -> tuple[Float[np.ndarray, "n J 3"], Bool[np.ndarray, "n J"]]:
     """3D poses (mm, camera frame) and which joints are valid; decodes no image.
 
@@ -314,7 +314,7 @@ class Dataset:
       raise ValueError(f"{self._where} has frames of several sizes: give an image_size")
     return size
 
-  def columns(self, ids: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
+  def columns(self, ids: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
     """sequence, camera, frame, time_s, subject, action and falling of frames, [n] each."""
     index = self.index
     track = index.track_of(ids)

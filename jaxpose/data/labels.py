@@ -33,7 +33,7 @@ class Labels:
   """
 
   joints: tuple[str, ...]
-  time_s: Float[np.ndarray, "n"]
+  time_s: Float[np.ndarray, " n"]
   points_mm: Float[np.ndarray, "n J 3"]
 
 
@@ -213,7 +213,7 @@ def _read_npz(file: Path) -> _Table:
 
 
 def resample(
-  labels: Labels, time_s: Float[np.ndarray, "n"], *, max_gap_periods: float = 2.0
+  labels: Labels, time_s: Float[np.ndarray, " n"], *, max_gap_periods: float = 2.0
 ) -> Float[np.ndarray, "n J 3"]:
   """Joints at other times: linear between the two known neighbours of each joint, mm.
 

@@ -50,7 +50,7 @@ def build_pairs(
   gap_max: float,
   probabilities: tuple[float, float, float],
   unit: str = "frames",
-  sequences: Int[np.ndarray, "n"] | None = None,
+  sequences: Int[np.ndarray, " n"] | None = None,
 ) -> Pairs:
   """Finds the frames that may be the first of a pair of each kind.
 
@@ -105,14 +105,14 @@ def _tracks_of_sequences(index: Index) -> Int[np.ndarray, "sequences cameras"]:
   return tracks
 
 
-def _others(table: Pairs, ids: Int[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray]:
+def _others(table: Pairs, ids: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
   """(tracks of the frame's sequence with 0 for none, whether each is another camera's)."""
   own = table.clock.index.track_of(ids)
   tracks = table.tracks[table.clock.index.sequence[own]]
   return np.maximum(tracks, 0), (tracks >= 0) & (tracks != own[:, None])
 
 
-def _same_instant(table: Pairs, ids: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n cameras"]:
+def _same_instant(table: Pairs, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n cameras"]:
   """Ids of the frames of the other cameras with the same frame number; -1 where there is none."""
   index = table.clock.index
   tracks, other = _others(table, ids)
@@ -122,7 +122,7 @@ def _same_instant(table: Pairs, ids: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n
   return np.where(other & (index.frame[place] == number), place, -1)
 
 
-def _other_instants(table: Pairs, ids: Int[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray]:
+def _other_instants(table: Pairs, ids: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
   """(first id, count) of the frames gap_min < |Δt| < gap_max away: [n, cameras, before/after]."""
   clock = table.clock
   tracks, other = _others(table, ids)
@@ -140,11 +140,11 @@ class PairSample(NamedTuple):
   """Ids [B, 2] of two views; kind [B]; mirrored [B]: the view to be mirrored, 0 or 1, or -1."""
 
   ids: Int[np.ndarray, "B 2"]
-  kind: Int[np.ndarray, "B"]
-  mirrored: Int[np.ndarray, "B"]
+  kind: Int[np.ndarray, " B"]
+  mirrored: Int[np.ndarray, " B"]
 
 
-def sample_pairs(table: Pairs, seed: int, examples: Int[np.ndarray, "B"]) -> PairSample:
+def sample_pairs(table: Pairs, seed: int, examples: Int[np.ndarray, " B"]) -> PairSample:
   """Two views of one sequence by different cameras (P3 §3.1).
 
   The kind is drawn by the probabilities, the first frame uniformly among those that have a partner
@@ -168,8 +168,8 @@ def sample_pairs(table: Pairs, seed: int, examples: Int[np.ndarray, "B"]) -> Pai
 
 
 def _draw_same_instant(
-  table: Pairs, ids: Int[np.ndarray, "n"], u: Float[np.ndarray, "n"]
-) -> Int[np.ndarray, "n"]:
+  table: Pairs, ids: Int[np.ndarray, " n"], u: Float[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
   partners = _same_instant(table, ids)
   count = (partners >= 0).cumsum(axis=1)
   column = (count <= pick(u, count[:, -1])[:, None]).sum(axis=1)
@@ -177,8 +177,8 @@ def _draw_same_instant(
 
 
 def _draw_other_instant(
-  table: Pairs, ids: Int[np.ndarray, "n"], u: Float[np.ndarray, "n"]
-) -> Int[np.ndarray, "n"]:
+  table: Pairs, ids: Int[np.ndarray, " n"], u: Float[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
   first, count = (x.reshape(len(ids), -1) for x in _other_instants(table, ids))
   ends = count.cumsum(axis=1)
   k = pick(u, ends[:, -1])

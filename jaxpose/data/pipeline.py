@@ -243,7 +243,7 @@ class _FrameMaker:
   def __init__(
     self,
     dataset: Dataset,
-    ids: Int[np.ndarray, "n"],
+    ids: Int[np.ndarray, " n"],
     batch_size: int,
     image_size: tuple[int, int] | None,
     with_labels: bool,
@@ -264,7 +264,7 @@ def make_frame_batches(
   batch_size: int,
   image_size: tuple[int, int] | None,
   with_labels: bool = False,
-  ids: Int[np.ndarray, "n"] | None = None,
+  ids: Int[np.ndarray, " n"] | None = None,
   prefetch: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Every frame once, in order: what `Dataset.read` returns, with ids and valid.

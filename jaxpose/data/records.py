@@ -41,12 +41,12 @@ class Track:
   camera_name: str
   camera: Camera | None
   images: Iterable[bytes]
-  frame: Int[np.ndarray, "n"]
-  time_s: Float[np.ndarray, "n"]
+  frame: Int[np.ndarray, " n"]
+  time_s: Float[np.ndarray, " n"]
   background: UInt8[np.ndarray, "H W 3"]
   homography: Float[np.ndarray, "n 3 3"] | None = None
-  falling: Bool[np.ndarray, "n"] | None = None
-  present: Int[np.ndarray, "n"] | None = None
+  falling: Bool[np.ndarray, " n"] | None = None
+  present: Int[np.ndarray, " n"] | None = None
   box_px: Float[np.ndarray, "n 4"] | None = None
   pose2d_px: Float[np.ndarray, "n J 2"] | None = None
   pose3d_mm: Float[np.ndarray, "n J 3"] | None = None
@@ -120,7 +120,7 @@ def _check_track(track: Track, num_joints: int, where: str) -> None:
     raise ValueError(f"{where}: present holds other values than -1, 0 and 1")
 
 
-def labelled_frames(track: Track) -> Bool[np.ndarray, "n"]:
+def labelled_frames(track: Track) -> Bool[np.ndarray, " n"]:
   """The frames with a 3D pose of which at least one joint may be scored."""
   if track.pose3d_mm is None:
     return np.zeros(track.length, bool)

@@ -34,7 +34,7 @@ class Triplets:
   """
 
   clock: Clock
-  references: Int[np.ndarray, "n"]
+  references: Int[np.ndarray, " n"]
   near_max: int
   far_min: int
   far_max: int
@@ -47,7 +47,7 @@ def build_triplets(
   far_min: float,
   far_max: float | None = None,
   unit: str = "frames",
-  sequences: Int[np.ndarray, "n"] | None = None,
+  sequences: Int[np.ndarray, " n"] | None = None,
 ) -> Triplets:
   """Finds the frames that may be a reference.
 
@@ -83,14 +83,14 @@ def build_triplets(
   return dataclasses.replace(table, references=references)
 
 
-def spread_ids(num_frames: int, limit: int | None) -> Int[np.ndarray, "n"]:
+def spread_ids(num_frames: int, limit: int | None) -> Int[np.ndarray, " n"]:
   """At most `limit` frame ids, evenly spread over all of them; None for all."""
   if limit is None or limit >= num_frames:
     return np.arange(num_frames)
   return np.arange(limit) * num_frames // limit
 
 
-def choose_sequences(index: Index, fraction: float, seed: int) -> Int[np.ndarray, "n"]:
+def choose_sequences(index: Index, fraction: float, seed: int) -> Int[np.ndarray, " n"]:
   """Numbers of a random share of the sequences, at least one; a larger share holds the smaller.
 
   Raises:
@@ -102,14 +102,14 @@ def choose_sequences(index: Index, fraction: float, seed: int) -> Int[np.ndarray
   return np.sort(order[: max(1, round(fraction * len(order)))])
 
 
-def unused_tracks(table: Triplets) -> Int[np.ndarray, "n"]:
+def unused_tracks(table: Triplets) -> Int[np.ndarray, " n"]:
   """Numbers of the tracks that hold no reference: too short for the distances asked for."""
   used = np.unique(table.clock.index.track_of(table.references))
   return np.setdiff1d(np.arange(table.clock.index.num_tracks), used)
 
 
 def chunks(
-  index: Index, sequences: Int[np.ndarray, "n"] | None
+  index: Index, sequences: Int[np.ndarray, " n"] | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """(ids, their tracks) of all frames of the chosen sequences, a limited number at a time."""
   for first in range(0, index.num_frames, _CHUNK):
@@ -175,7 +175,7 @@ def _too_short(
 
 
 def sample_triplets(
-  table: Triplets, seed: int, examples: Int[np.ndarray, "B"]
+  table: Triplets, seed: int, examples: Int[np.ndarray, " B"]
 ) -> Int[np.ndarray, "B 4"]:
   """Ids of (reference, near, intermediate, far) frames, P1 eq. 6.
 
@@ -221,7 +221,7 @@ class Quadruples:
   """
 
   ids: Int[np.ndarray, "n 4"]
-  ends: Int[np.ndarray, "spacings"]
+  ends: Int[np.ndarray, " spacings"]
 
 
 def build_quadruples(
@@ -230,7 +230,7 @@ def build_quadruples(
   spacing_min: float,
   spacing_max: float,
   unit: str = "frames",
-  sequences: Int[np.ndarray, "n"] | None = None,
+  sequences: Int[np.ndarray, " n"] | None = None,
 ) -> Quadruples:
   """Finds four frames s apart, all within one stretch of falling frames of a track.
 
@@ -268,10 +268,10 @@ def build_quadruples(
 
 
 def _equidistant(
-  key: Int[np.ndarray, "n"],
-  stretch: Int[np.ndarray, "n"],
+  key: Int[np.ndarray, " n"],
+  stretch: Int[np.ndarray, " n"],
   spacing: int,
-  asked: Bool[np.ndarray, "n"],
+  asked: Bool[np.ndarray, " n"],
 ) -> Int[np.ndarray, "m 4"]:
   """Rows of four places in `key`, `spacing` apart, whose frames lie in one stretch."""
   start = np.flatnonzero(asked)
@@ -282,7 +282,7 @@ def _equidistant(
 
 
 def sample_quadruples(
-  table: Quadruples, seed: int, examples: Int[np.ndarray, "B"]
+  table: Quadruples, seed: int, examples: Int[np.ndarray, " B"]
 ) -> Int[np.ndarray, "B 4"]:
   """Ids of four equidistant falling frames in order of time (P2 §3.3).
 

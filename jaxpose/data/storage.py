@@ -33,7 +33,7 @@ class Shards:
   def __setstate__(self, state: dict[str, Any]) -> None:
     self.__init__(state["_paths"], state["_lengths"], state["_where"])  # type: ignore[misc]
 
-  def read(self, ids: Int[np.ndarray, "n"]) -> list[bytes]:
+  def read(self, ids: Int[np.ndarray, " n"]) -> list[bytes]:
     """The records `ids`, in their order."""
     shard_of = np.searchsorted(self._ends, ids, side="right")
     found: list[bytes] = [b""] * len(ids)
@@ -44,7 +44,7 @@ class Shards:
         found[place] = data
     return found
 
-  def _read_shard(self, shard: int, positions: Int[np.ndarray, "n"]) -> list[bytes]:
+  def _read_shard(self, shard: int, positions: Int[np.ndarray, " n"]) -> list[bytes]:
     reader = self._open(shard)
     try:
       return reader.read(positions.tolist())

@@ -106,7 +106,7 @@ def flip_image(image: UInt8[np.ndarray, "*batch W C"]) -> UInt8[np.ndarray, "*ba
 
 
 def flip_points(
-  points_px: Float[np.ndarray, "*batch J 2"], width: int, permutation: Int[np.ndarray, "J"]
+  points_px: Float[np.ndarray, "*batch J 2"], width: int, permutation: Int[np.ndarray, " J"]
 ) -> Float[np.ndarray, "*batch J 2"]:
   """Joints in the mirrored image: x → width − 1 − x, left and right joints exchanged."""
   flipped = points_px[..., permutation, :].copy()
@@ -115,7 +115,7 @@ def flip_points(
 
 
 def flip_pose(
-  pose_mm: Float[np.ndarray, "*batch J 3"], permutation: Int[np.ndarray, "J"]
+  pose_mm: Float[np.ndarray, "*batch J 3"], permutation: Int[np.ndarray, " J"]
 ) -> Float[np.ndarray, "*batch J 3"]:
   """The mirrored pose in the camera's frame: x → −x, left and right joints exchanged."""
   return pose_mm[..., permutation, :] * np.array([-1, 1, 1], pose_mm.dtype)

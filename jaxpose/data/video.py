@@ -232,7 +232,7 @@ def make_geometry(
 
 
 def select_by_time(
-  frames: Iterator[Frame], targets_s: Float[np.ndarray, "n"], tolerance_s: float
+  frames: Iterator[Frame], targets_s: Float[np.ndarray, " n"], tolerance_s: float
 ) -> Iterator[tuple[int, Frame]]:
   """Yields (target number, the frame nearest to it); targets without one are left out.
 

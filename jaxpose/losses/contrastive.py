@@ -10,7 +10,7 @@ MINIMUM_NORM = 1e-4
 
 def cosine_similarity(
   a: Float[Array, "*batch D"], b: Float[Array, "*batch D"], *, minimum_norm: float = MINIMUM_NORM
-) -> Float[Array, "*batch"]:
+) -> Float[Array, " *batch"]:
   """⟨a, b⟩ / (max(‖a‖, m) · max(‖b‖, m)) (P1 eq. 3), m = `minimum_norm`."""
 
   def inverse_norm(x):
@@ -23,10 +23,10 @@ def cosine_similarity(
 def dsl_pair(
   a: Float[Array, "*batch D"],
   b: Float[Array, "*batch D"],
-  distance: Float[Array, "*batch"],
+  distance: Float[Array, " *batch"],
   *,
   d_max: float,
-) -> Float[Array, "*batch"]:
+) -> Float[Array, " *batch"]:
   """Distance-based similarity loss of two frames (P1 eq. 5).
 
   With r = 2d/d_max: (1 − r)·|sim(a, b) − 1| for r ≤ 1, else min(r − 1, 1)·|sim(a, b)|.
@@ -79,7 +79,7 @@ def info_nce(
 
 def _squared_distance(
   a: Float[Array, "*batch D"], b: Float[Array, "*batch D"]
-) -> Float[Array, "*batch"]:
+) -> Float[Array, " *batch"]:
   """‖a − b‖²."""
   return jnp.square(a - b).sum(-1)
 

@@ -6,13 +6,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def l1(prediction: Float[Array, "B *shape"], label: Float[Array, "B *shape"]) -> Float[Array, " B"]:
+def l1(
+  prediction: Float[Array, " B *shape"], label: Float[Array, " B *shape"]
+) -> Float[Array, " B"]:
   """Mean over pixels and channels of |Î − I| (P1 eq. 2)."""
   error = jnp.abs(prediction - label)
   return error.reshape(error.shape[0], -1).mean(1)
 
 
-def l2(prediction: Float[Array, "B *shape"], label: Float[Array, "B *shape"]) -> Float[Array, " B"]:
+def l2(
+  prediction: Float[Array, " B *shape"], label: Float[Array, " B *shape"]
+) -> Float[Array, " B"]:
   """Mean over pixels and channels of (Î − I)² (P2 eq. 2, pixels)."""
   error = jnp.square(prediction - label)
   return error.reshape(error.shape[0], -1).mean(1)

@@ -62,10 +62,12 @@ class SceneMethod(Method):
   """A method that reconstructs frames, and so can be looked at.
 
   Attributes:
+    encode: (variables, frames) -> time_variant, time_invariant and box alone.
     render: (variables, frames) -> pictures of every step from frame to reconstruction.
     decode: (variables, time_variant, time_invariant) -> (crop [N c c 3], mask [N c c 1]).
   """
 
+  encode: Callable[[Variables, dict[str, Array]], dict[str, Array]]
   render: Callable[[Variables, dict[str, Array]], dict[str, Array]]
   decode: Callable[[Variables, Array, Array], tuple[Array, Array]]
 
@@ -138,6 +140,10 @@ def build_dsl(
     mask_box = geometry.mask_to_corners_px(out["mask_frame"][..., 0], MASK_THRESHOLD)
     return {**out, "gain": before - after, "mask_box_px": mask_box}
 
+  def encode(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
+    networks = {k: v for k, v in variables.items() if k != "frozen"}
+    return nn.apply(_encode, scene)(networks, batching.to_float(batch["image"]))
+
   def decode(variables: Variables, time_variant: Array, time_invariant: Array):
     networks = {k: v for k, v in variables.items() if k != "frozen"}
     return nn.apply(lambda s, tv, ti: s.decode(tv, ti, None, False), scene)(
@@ -148,7 +154,7 @@ def build_dsl(
   names += ["tight_box", "box_location"] + (["perceptual"] if perceptual is not None else [])
   groups = ("encoder", "decoder") if scene.detector is None else ("detector", "encoder", "decoder")
   objectives = {"dsl": Objective(terms=tuple(names), parameters=groups)}
-  return SceneMethod(init, terms, embed, objectives, render, decode)
+  return SceneMethod(init, terms, embed, objectives, encode, render, decode)
 
 
 def _same(vectors: Array) -> Array:
@@ -156,6 +162,12 @@ def _same(vectors: Array) -> Array:
 
 
 # --- one pass through the networks ---------------------------------------------------------------
+
+
+def _encode(scene: Scene, frames: Array) -> dict[str, Array]:
+  box = scene.detect(frames, False)
+  time_variant, time_invariant = scene.encode(scene.crop(frames, box), False)
+  return {"time_variant": time_variant, "time_invariant": time_invariant, "box": box}
 
 
 def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, train):

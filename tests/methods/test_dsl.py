@@ -65,6 +65,7 @@ def _jitted(method):
     method,
     terms=jax.jit(method.terms, static_argnums=3),
     embed=jax.jit(method.embed),
+    encode=jax.jit(method.encode),
     render=jax.jit(method.render),
     decode=jax.jit(method.decode),
   )
@@ -205,6 +206,10 @@ def test_decode_gives_the_crop_that_render_pastes(made):
   shown = method.render(variables, frames)
   crop, _ = method.decode(variables, shown["time_variant"], shown["time_invariant"])
   np.testing.assert_allclose(crop, shown["decoded"], rtol=1e-5)
+  alone = method.encode(variables, {"image": frames["image"]})
+  assert set(alone) == {"time_variant", "time_invariant", "box"}
+  for name, value in alone.items():
+    np.testing.assert_allclose(value, shown[name], atol=1e-5)
 
 
 def test_perceptual_term_compares_frozen_features_of_frame_and_reconstruction():

@@ -251,6 +251,5 @@ def _predict_frames(
       progress(f"probe: predicted {done}/{total} test frames")
       told = time.monotonic()
   frames = {name: np.concatenate(parts) for name, parts in columns.items()}
-  frames["presence"] = np.isfinite(frames["box_px"]).all(axis=-1).astype(np.float32)
   frames["joint_names"] = np.array(experiment.dataset(TEST).skeleton.joints)
   return frames

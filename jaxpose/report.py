@@ -181,8 +181,8 @@ def _summary(
     ("size of frames", "{} × {} px (height × width)".format(*experiment.image_size)),
   ]
   if report.boxes is not None:
-    found, constant = (row[1] for row in report.boxes.rows[:2])
-    rows.append(("boxes", f"median IoU {found}; best constant box {constant}"))
+    medians = "; ".join(f"{row[0]} {row[1]}" for row in report.boxes.rows)
+    rows.append(("boxes, median IoU", medians))
   right = _presence_score(exported)
   if right is not None:
     rows.append(("presence", right))

@@ -57,7 +57,7 @@ def test_a_finished_run_makes_a_whole_page(tmp_path):
     "best constant box",
     "N-MPJPE/3 joints, 40 labels",
     "mean pose 150.0; trained 101.5; random 140.0 mm",
-    "median IoU 1.00",
+    "found by the detector 1.00",
     "step 7",
     "right on 100.0% of 30 frames with a person",
     "right on 100.0% of 6 frames empty",

@@ -76,9 +76,11 @@ def labelled_frames(
         "pose: fill in its columns or take out the line"
       )
   some = valid.any(axis=-1)
-  person = has_person(embeddings)[rows]
-  if listed:
-    person = np.ones_like(person)  # someone looked at these frames
+  # A pose label is better evidence of a person than the estimated presence: leaving out frames
+  # that the networks think empty would spare them their own misses.
+  person = np.ones(len(rows), bool)
+  if not listed and "present" in embeddings:
+    person = np.asarray(embeddings["present"])[rows] != 0
   rooted = valid[:, list(skeleton.root)].all(axis=-1)
   keep = some & person & rooted
   centred = metrics.root_centre(np.where(valid[..., None], poses, 0.0)[keep], skeleton.root)

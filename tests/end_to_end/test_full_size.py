@@ -1,15 +1,19 @@
 """The papers' sizes on CPU: 500 px frames, ResNet-50, perceptual loss, swaps, jitter, bfloat16."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dsl
-from jaxpose.experiment import Experiment
 from jaxpose.models import resnet, torch_weights
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _save_random_weights(path, network, seed):
@@ -23,22 +27,32 @@ def _save_random_weights(path, network, seed):
 def test_twenty_steps_of_the_human36m_configuration_lower_the_loss(tiny_people, tmp_path):
   _save_random_weights(tmp_path / "resnet18.safetensors", resnet.ResNet18(), 1)
   _save_random_weights(tmp_path / "resnet50.safetensors", resnet.ResNet50(), 2)
-  config = dsl.get_config("human36m")
-  config.data.directory = str(tiny_people)
-  config.data.workers = 0
-  config.sampling.near_max = 2.0
-  config.sampling.far_min = 6.0
-  config.model.perceptual_weights = str(tmp_path / "resnet18.safetensors")
-  config.model.detector_weights = str(tmp_path / "resnet18.safetensors")
-  config.model.encoder_weights = str(tmp_path / "resnet50.safetensors")
-  config.batch_size = 1
-  config.training.steps = 20
-  config.training.log_every = 1
-  config.training.validate_every = 0
-  config.training.checkpoint_every = 0
-  config.training.validation_batches = 1
-  experiment = Experiment(config, tmp_path / "run")
-  experiment.train()
+  values = {
+    "data.directory": tiny_people,
+    "data.workers": 0,
+    "sampling.near_max": 2.0,
+    "sampling.far_min": 6.0,
+    "model.perceptual_weights": tmp_path / "resnet18.safetensors",
+    "model.detector_weights": tmp_path / "resnet18.safetensors",
+    "model.encoder_weights": tmp_path / "resnet50.safetensors",
+    "batch_size": 1,
+    "training.steps": 20,
+    "training.log_every": 1,
+    "training.validate_every": 0,
+    "training.checkpoint_every": 0,
+    "training.validation_batches": 1,
+  }
+  done = subprocess.run(
+    [sys.executable, "launch/run.py", "--config=configs/dsl.py:human36m", "--stages=train"]
+    + [f"--workdir={tmp_path / 'run'}"]
+    + [f"--config.{name}={value}" for name, value in values.items()],
+    cwd=ROOT,
+    env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},  # one device: a batch of one
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
   lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
   losses = [line["train/totals/dsl"] for line in lines if "train/totals/dsl" in line]
   assert len(losses) == 20

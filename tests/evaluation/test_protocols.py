@@ -36,14 +36,14 @@ def test_labelled_frames_are_centred_and_leave_out_what_they_must():
   data["joint_valid"][2, 1] = False
   data["joint_valid"][3, 0] = False  # the root
   data["present"][4] = 0  # known to be empty
-  data["presence"][5] = 0.2  # thought to be empty
+  data["presence"][5] = 0.2  # thought to be empty, but it has a label
   data["present"][6], data["presence"][6] = 1, 0.2  # known to hold a person
   found = protocols.labelled_frames(data, _SKELETON, split="train")
-  np.testing.assert_array_equal(found.rows, [1, 2, 6, 7, 8, 9, 10, 11])
-  assert (found.left_out_empty, found.left_out_root) == (2, 1)
+  np.testing.assert_array_equal(found.rows, [1, 2, 5, 6, 7, 8, 9, 10, 11])
+  assert (found.left_out_empty, found.left_out_root) == (1, 1)
   np.testing.assert_array_equal(found.valid[:2], [[True, True, False], [True, False, True]])
   pose = data["pose3d_mm"][7]
-  np.testing.assert_allclose(found.poses_mm[3], pose - pose[0], rtol=1e-5, atol=1e-3)
+  np.testing.assert_allclose(found.poses_mm[4], pose - pose[0], rtol=1e-5, atol=1e-3)
   np.testing.assert_array_equal(found.poses_mm[0, 2], 0)
 
 

@@ -11,7 +11,13 @@ from configs import common
 
 
 def synthetic_people():
-  """Embedded people, 128 px, on two CPU cores."""
+  """Embedded people, 128 px.
+
+  Hardware, time: two cores of an AMD EPYC shared with other jobs, 21.9 minutes (2026-11-21).
+  Expected: N-MPJPE at most 0.80 of the mean pose's at all labels.
+  Measured: 158.4 ± 0.3 mm, 0.722 of the mean pose's; random encoder 0.892 (seed 0, three probe
+  seeds; before the location prior was let go at step 700, not measured again since).
+  """
   config = common.small(common.paper())
   config.data.source = "synthetic_people"
   config.sampling.near_max = 2.0

@@ -151,14 +151,9 @@ def probe_run(
     label_counts=label_counts(values["label_counts"]),
     seeds=tuple(values["seeds"]),
     labels=labels,
-    references=configured_references(values),
+    references=tuple(values["references"]),
     progress=progress,
   )
-
-
-def configured_references(values: Mapping[str, Any]) -> tuple[str, ...]:
-  """The references of a `probe` section; runs that were started before it had any have none."""
-  return tuple(values["references"]) if "references" in values else ()
 
 
 def score_supervised(

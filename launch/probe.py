@@ -89,9 +89,7 @@ def main(argv):
     seeds=_seeds(_SEEDS.value) if _SEEDS.value is not None else values["seeds"],
     feature=_FEATURE.value,
     labels=_LABELS.value,
-    references=_REFERENCES.value
-    if _REFERENCES.value is not None
-    else probing.configured_references(values),
+    references=_REFERENCES.value if _REFERENCES.value is not None else tuple(values["references"]),
   )
   print((out / "results.md").read_text(encoding="utf-8"))
   print(f"results, curve and regressor: {out}")

@@ -169,8 +169,3 @@ def test_a_reference_of_other_data_is_refused(tmp_path, changes):
   _export(tmp_path)
   with pytest.raises(ValueError, match="20 frames of 3 joints"):
     _probe(tmp_path, [_reference(tmp_path / "floor", **changes)])
-
-
-def test_the_configurations_references_are_read():
-  assert probing.configured_references({"references": ["a.json"]}) == ("a.json",)
-  assert probing.configured_references({"steps": 3}) == ()

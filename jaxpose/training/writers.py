@@ -7,9 +7,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
-from jaxtyping import UInt8
-
 TIMES = "time/"  # names of what differs between two runs of the same configuration
 
 
@@ -21,9 +18,6 @@ class Writer(Protocol):
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
     """Numbers of one step."""
-
-  def images(self, step: int, values: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> None:
-    """Pictures of one step."""
 
   def flush(self) -> None:
     """Returns when all is on the disk."""
@@ -63,9 +57,6 @@ class JsonLinesWriter:
       self._file.write(json.dumps({"step": step} | numbers) + "\n")
       self._file.flush()
 
-  def images(self, step: int, values: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> None:
-    """Pictures have no place in this file."""
-
   def flush(self) -> None:
     """Forces the lines to the disk."""
     self._file.flush()
@@ -94,11 +85,6 @@ class TensorBoardWriter:
     """One point on each curve."""
     for name, value in values.items():
       self._writer.add_scalar(name, value, step)
-
-  def images(self, step: int, values: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> None:
-    """Pictures under their names."""
-    for name, image in values.items():
-      self._writer.add_image(name, image, step, dataformats="HWC")
 
   def flush(self) -> None:
     """Hands the events to the operating system."""

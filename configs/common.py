@@ -50,6 +50,8 @@ def paper() -> ConfigDict:
   config.model.time_invariant = 128
   config.model.crop_size = 128
   config.model.detector_shrink = 4
+  config.model.least_box_scale = 0.2  # NSD
+  config.model.window_power = 4.0  # NSD
   config.model.stn_form = "auto"  # or gather, matrix, plane
   config.model.decoder = ConfigDict()
   config.model.decoder.base = 16

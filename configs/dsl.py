@@ -24,7 +24,7 @@ def synthetic_people():
   config.sampling.far_min = 10.0
   # Wide upright boxes until people are found, then boxes of their size (a fifth of the frame wide).
   config.dsl.prior_scale = (0.36, 0.64)
-  config.dsl.tight_scale = (0.2, 0.46)
+  config.dsl.tight_scale = (0.2, 0.48)
   with config.ignore_type():
     config.loss_weights.box_scale = ((0, 0.1), (700, 0.0))
     config.loss_weights.tight_box = ((0, 0.0), (700, 0.1))

@@ -14,7 +14,7 @@ from jaxpose.geometry import Camera
 ROOM_HALF_MM = (8800.0, 10200.0)  # from the middle to the walls
 DISTANCE_MM = (6800.0, 8000.0)  # of the cameras from the middle
 HEIGHT_MM = (1000.0, 2000.0)  # of the cameras
-FOCAL, DIVE_FOCAL = 1.9, 1.55  # focal length in image widths
+FOCAL, DIVE_FOCAL = 2.15, 1.55  # focal length in image widths
 AIM_MM, DIVE_AIM_MM = (700.0, 1250.0), (1400.0, 1600.0)  # height that cameras point at
 AMBIENT = 0.55
 

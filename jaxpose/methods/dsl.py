@@ -19,7 +19,9 @@ from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.models.resnet import normalise_image
 from jaxpose.models.scene import Scene
 
-MASK_THRESHOLD = 0.5  # of the box around the mask, whose maximum on the frame is 1
+# Of the box around the mask, whose maximum on the frame is 1. The window fades the mask towards the
+# rim: half of the maximum would cut off heads and feet.
+MASK_THRESHOLD = 0.2
 
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxpose.data.index import Dataset
 from jaxpose.data.records import EMPTY
+from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 Variables = dict[str, Any]
 
@@ -158,6 +159,26 @@ def make_optimiser(config: ConfigDict) -> Any:
     clip_norm=values.clip_norm,
     multipliers=dict(values.multipliers),
     frozen=tuple(values.frozen),
+  )
+
+
+def make_run_settings(config: ConfigDict, fingerprint: str) -> Any:
+  """Section `training`, with what other sections say of a step."""
+  from jaxpose.training.loop import RunSettings
+
+  training = config.training
+  return RunSettings(
+    seed=config.seed,
+    steps=training.steps,
+    accumulate=config.optimiser.accumulation,
+    frames_per_step=config.batch_size * FRAMES_PER_SAMPLE,
+    log_every=training.log_every,
+    evaluate_every=training.validate_every,
+    checkpoint_every=training.checkpoint_every,
+    keep=training.keep_checkpoints,
+    best_metric=f"validation/{training.best_by}",
+    warn_every=training.warn_every,
+    fingerprint=fingerprint,
   )
 
 

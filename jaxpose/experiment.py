@@ -242,6 +242,7 @@ class Experiment:
     return loop.train(
       self.method,
       self.train_batches,
+      building.make_run_settings(config, self.fingerprint()),
       initial_batch=first,
       workdir=self.workdir,
       optimisers={name: building.make_optimiser(config) for name in self.method.objectives},
@@ -260,17 +261,6 @@ class Experiment:
         box_scale_high=config.training.box_scale_high,
         mask_max_low=config.training.mask_max_low,
       ),
-      seed=config.seed,
-      steps=config.training.steps,
-      accumulate=config.optimiser.accumulation,
-      frames_per_step=config.batch_size * 4,
-      log_every=config.training.log_every,
-      evaluate_every=config.training.validate_every,
-      checkpoint_every=config.training.checkpoint_every,
-      keep=config.training.keep_checkpoints,
-      warn_every=config.training.warn_every,
-      best_metric=f"validation/{config.training.best_by}",
-      fingerprint=self.fingerprint(),
       over=over,
     )
 

@@ -1,6 +1,7 @@
 """The training loop: step, log, evaluation, checkpoint, each one line."""
 
 import contextlib
+import dataclasses
 import pathlib
 import time
 from collections import deque
@@ -16,13 +17,49 @@ from jaxpose.training.keeper import Keeper, TrainIterator
 from jaxpose.training.monitor import MetricWindow, Progress, Warner, Watch
 from jaxpose.training.optimiser import Optimiser
 from jaxpose.training.state import TrainState, make_state
-from jaxpose.training.step import LossWeight, make_eval_step, make_train_step, mean_of_sums
+from jaxpose.training.step import (
+  LossWeight,
+  Metrics,
+  make_eval_step,
+  make_train_step,
+  mean_of_sums,
+)
 from jaxpose.training.writers import TIMES, Writer
 
 IN_FLIGHT = 2  # steps, and batches, that are under way on the devices at one time
 GRACE_S = 20.0  # for leaving after SIGTERM; machines are usually taken away after 30 s
 
 Evaluator = Callable[[Variables], Iterable[tuple[str, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+  """How long a run is, and what is done how often.
+
+  Attributes:
+    seed: of the initial variables and of what is drawn in the steps.
+    steps: number of the last step.
+    accumulate: parts of a step, see `make_train_step`.
+    frames_per_step: frames of a global batch, for the display.
+    log_every, evaluate_every, checkpoint_every: in steps. The last step is always logged, evaluated
+      and saved; 0 means only then.
+    keep: number of last checkpoints kept; the best one by `best_metric` (lowest) is kept beside.
+    best_metric: a name that an evaluator gives.
+    warn_every: steps within which the same warning is given once.
+    fingerprint: of the configuration; a checkpoint that has another is used, with a warning.
+  """
+
+  seed: int
+  steps: int
+  accumulate: int
+  frames_per_step: int
+  log_every: int
+  evaluate_every: int
+  checkpoint_every: int
+  keep: int
+  best_metric: str
+  warn_every: int
+  fingerprint: str
 
 
 class TrainResult(NamedTuple):
@@ -38,6 +75,7 @@ class TrainResult(NamedTuple):
 def train(
   method: Method,
   make_iterator: Callable[[], TrainIterator],
+  settings: RunSettings,
   *,
   initial_batch: Any,
   workdir: pathlib.Path | str,
@@ -46,50 +84,31 @@ def train(
   evaluators: Sequence[Evaluator],
   writers: Sequence[Writer],
   watches: Sequence[Watch],
-  seed: int,
-  steps: int,
-  accumulate: int,
-  frames_per_step: int,
-  log_every: int,
-  evaluate_every: int,
-  checkpoint_every: int,
-  keep: int,
-  warn_every: int,
-  best_metric: str,
-  fingerprint: str,
   over: parallel.Devices | None = None,
 ) -> TrainResult:
-  """Trains to `steps`, going on from the last checkpoint in `workdir` if there is one.
+  """Trains to the last step, going on from the last checkpoint in `workdir` if there is one.
 
   Everything that decides the numbers is in the checkpoint or in the arguments, so a run that was
-  killed and started again ends with the same bits as one that never was. The last step is always
-  logged, evaluated and saved; `evaluate_every` and `checkpoint_every` 0 mean only then.
+  killed and started again ends with the same bits as one that never was.
 
   Args:
     make_iterator: the training batches from the start, global batch / number of processes each.
     initial_batch: what `method.init` sees.
     evaluators: from variables to (name, value) pairs; `make_validation` makes one.
-    watches: summaries that warn, at most every `warn_every` steps.
-    frames_per_step: frames of a global batch, for the display.
-    keep: number of last checkpoints kept; the best one by `best_metric` (lowest) is kept beside.
-    fingerprint: of the configuration; a checkpoint that has another is used, with a warning.
+    watches: summaries that warn.
     over: devices, all by default.
 
   Raises:
     NonFiniteLossError: names term and step; nothing is saved after the last good checkpoint.
-    ValueError: the data end before the last step; no evaluator gives `best_metric`; the work
-      directory is in use, or holds the checkpoint of another configuration.
+    ValueError: the data end before the last step; no evaluator gives `settings.best_metric`; the
+      work directory is in use, or holds the checkpoint of another configuration.
   """
-  workdir, over = pathlib.Path(workdir), over or parallel.devices()
+  over = over or parallel.devices()
   say = _print_line if over.process == 0 else _print_nothing
   writers = list(writers) if over.process == 0 else []
-  workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.ExitStack() as stack:
-    if over.process == 0:
-      stack.enter_context(workdir_lock(workdir))
-    keeper = stack.enter_context(Keeper(workdir, keep=keep, fingerprint=fingerprint))
-    stop = stack.enter_context(StopRequest(grace_s=GRACE_S, give_up=keeper.give_up))
-    state = make_state(method, initial_batch, optimisers=optimisers, seed=seed, over=over)
+    keeper, stop = stack.enter_context(_open_workdir(pathlib.Path(workdir), settings, over))
+    state = make_state(method, initial_batch, optimisers=optimisers, seed=settings.seed, over=over)
     state, start, iterator, rows = keeper.resume(state, make_iterator, over, say)
     stack.callback(iterator.close)
     for writer in writers:
@@ -99,37 +118,13 @@ def train(
       method,
       loss_weights=loss_weights,
       optimisers=optimisers,
-      seed=seed,
-      accumulate=accumulate,
+      seed=settings.seed,
+      accumulate=settings.accumulate,
       over=over,
     )
-    window = MetricWindow(in_flight=IN_FLIGHT, rows=rows)
-    progress = Progress(start=start, steps=steps, frames_per_step=frames_per_step)
-    warner = Warner(watches, every=warn_every)
-    step, interrupted = start, False
-    with keeper.advice():
-      for step, batch, position in _batches(iterator, over, start, steps):
-        with _compiling(step == start + 1, progress, say):
-          state, metrics = train_step(state, batch)
-          window.add(step, metrics)
-          if step == start + 1:
-            jax.block_until_ready(metrics)
-        last = step == steps
-        if last or _due(step, log_every):
-          _log(step, window, progress, warner, writers, say)
-        with progress.paused():
-          if last or _due(step, evaluate_every):
-            values = _evaluate(step, evaluators, state.variables, window, writers, say)
-            keeper.keep_best(step, state, position, window, values, best_metric)
-          interrupted = stop.asked(step) and not last
-          if last or interrupted or _due(step, checkpoint_every):
-            keeper.save(step, state, position, window, writers)
-        if interrupted:
-          break
-    keeper.wait()
-    if interrupted:
-      say(f"stopped after step {step}, all saved; run the same command again to go on")
-    return TrainResult(state, step, *keeper.best, interrupted)
+    journal = _Journal(settings, writers, watches, say, start=start, rows=rows)
+    batches = _batches(iterator, over, start, settings.steps)
+    return _take_steps(state, batches, train_step, evaluators, settings, journal, keeper, stop)
 
 
 def make_validation(
@@ -168,6 +163,56 @@ def enable_compilation_cache(folder: pathlib.Path | str) -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@contextlib.contextmanager
+def _open_workdir(
+  workdir: pathlib.Path, settings: RunSettings, over: parallel.Devices
+) -> Iterator[tuple[Keeper, StopRequest]]:
+  """The folder, locked, with what keeps its checkpoints and what hears that the run should end."""
+  workdir.mkdir(parents=True, exist_ok=True)
+  with contextlib.ExitStack() as stack:
+    if over.process == 0:
+      stack.enter_context(workdir_lock(workdir))
+    keeper = stack.enter_context(
+      Keeper(workdir, keep=settings.keep, fingerprint=settings.fingerprint)
+    )
+    yield keeper, stack.enter_context(StopRequest(grace_s=GRACE_S, give_up=keeper.give_up))
+
+
+def _take_steps(
+  state: TrainState,
+  batches: Iterable[tuple[int, Any, dict[str, Any]]],
+  train_step: Callable[[TrainState, Any], tuple[TrainState, Metrics]],
+  evaluators: Sequence[Evaluator],
+  settings: RunSettings,
+  journal: "_Journal",
+  keeper: Keeper,
+  stop: StopRequest,
+) -> TrainResult:
+  """The loop itself, over (step, batch, position after it)."""
+  step, interrupted = journal.start, False
+  with keeper.advice():
+    for step, batch, position in batches:
+      with journal.compiling(step):
+        state, metrics = train_step(state, batch)
+        journal.add(step, metrics)
+      last = step == settings.steps
+      if last or _due(step, settings.log_every):
+        journal.log(step)
+      with journal.progress.paused():
+        if last or _due(step, settings.evaluate_every):
+          values = journal.evaluate(step, evaluators, state.variables)
+          keeper.keep_best(step, state, position, journal.window, values, settings.best_metric)
+        interrupted = stop.asked(step) and not last
+        if last or interrupted or _due(step, settings.checkpoint_every):
+          keeper.save(step, state, position, journal.window, journal.writers)
+      if interrupted:
+        break
+  keeper.wait()
+  if interrupted:
+    journal.say(f"stopped after step {step}, all saved; run the same command again to go on")
+  return TrainResult(state, step, *keeper.best, interrupted)
+
+
 def _batches(
   iterator: TrainIterator, over: parallel.Devices, start: int, steps: int
 ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
@@ -185,54 +230,70 @@ def _batches(
     yield (step, *queue.popleft())
 
 
-def _log(
-  step: int,
-  window: MetricWindow,
-  progress: Progress,
-  warner: Warner,
-  writers: Sequence[Writer],
-  say: Callable[[str], None],
-) -> None:
-  means = window.take()
-  speed = progress.measure(step)
-  say(progress.line(step, speed, means))
-  for line in warner.check(step, means):
-    say(line)
-  values = {f"train/{name}": value for name, value in means.items()}
-  values |= {f"{TIMES}{name}": speed[name] for name in ("steps_per_s", "frames_per_s")}
-  for writer in writers:
-    writer.scalars(step, values)
+class _Journal:
+  """What a run says and writes of its steps after `start`."""
 
+  def __init__(
+    self,
+    settings: RunSettings,
+    writers: Sequence[Writer],
+    watches: Sequence[Watch],
+    say: Callable[[str], None],
+    *,
+    start: int,
+    rows: Sequence[Mapping[str, float]],
+  ) -> None:
+    self.start, self.writers, self.say = start, writers, say
+    self.window = MetricWindow(in_flight=IN_FLIGHT, rows=rows)
+    self.progress = Progress(
+      start=start, steps=settings.steps, frames_per_step=settings.frames_per_step
+    )
+    self._warner = Warner(watches, every=settings.warn_every)
 
-def _evaluate(
-  step: int,
-  evaluators: Sequence[Evaluator],
-  variables: Variables,
-  window: MetricWindow,
-  writers: Sequence[Writer],
-  say: Callable[[str], None],
-) -> dict[str, float]:
-  window.rows()  # a step that was not finite is found before its state is judged
-  values = {name: float(value) for evaluate in evaluators for name, value in evaluate(variables)}
-  if values:
-    shown = {name: value for name, value in values.items() if "/summaries/" not in name}
-    say(f"step {step} · " + " · ".join(f"{n} {v:.4g}" for n, v in shown.items()))
-  for writer in writers:
-    writer.scalars(step, values)
-  return values
+  @contextlib.contextmanager
+  def compiling(self, step: int) -> Iterator[None]:
+    """Says how long the first step takes, and leaves it out of the speed."""
+    if step != self.start + 1:
+      yield
+      return
+    self.say("compiling the training step ...")
+    begin = time.perf_counter()
+    with self.progress.paused():
+      yield
+    self.say(f"the first step took {time.perf_counter() - begin:.1f} s, most of it to compile")
 
+  def add(self, step: int, metrics: Metrics) -> None:
+    """Takes the metrics of a step, of the first when they are there."""
+    self.window.add(step, metrics)
+    if step == self.start + 1:
+      jax.block_until_ready(metrics)
 
-@contextlib.contextmanager
-def _compiling(first: bool, progress: Progress, say: Callable[[str], None]) -> Iterator[None]:
-  """Says how long the first step takes, and leaves it out of the speed."""
-  if not first:
-    yield
-    return
-  say("compiling the training step ...")
-  begin = time.perf_counter()
-  with progress.paused():
-    yield
-  say(f"the first step took {time.perf_counter() - begin:.1f} s, most of it to compile")
+  def log(self, step: int) -> None:
+    """Says and writes the means since the last line, and what the watches find."""
+    means = self.window.take()
+    speed = self.progress.measure(step)
+    self.say(self.progress.line(step, speed, means))
+    for line in self._warner.check(step, means):
+      self.say(line)
+    values = {f"train/{name}": value for name, value in means.items()}
+    values |= {f"{TIMES}{name}": speed[name] for name in ("steps_per_s", "frames_per_s")}
+    self._write(step, values)
+
+  def evaluate(
+    self, step: int, evaluators: Sequence[Evaluator], variables: Variables
+  ) -> dict[str, float]:
+    """Says, writes and returns what the evaluators find."""
+    self.window.rows()  # a step that was not finite is found before its state is judged
+    values = {name: float(value) for evaluate in evaluators for name, value in evaluate(variables)}
+    if values:
+      shown = {name: value for name, value in values.items() if "/summaries/" not in name}
+      self.say(f"step {step} · " + " · ".join(f"{n} {v:.4g}" for n, v in shown.items()))
+    self._write(step, values)
+    return values
+
+  def _write(self, step: int, values: Mapping[str, float]) -> None:
+    for writer in self.writers:
+      writer.scalars(step, values)
 
 
 def _due(step: int, every: int) -> bool:

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import signal
@@ -12,7 +13,7 @@ from toy_method import ONE_WEIGHTS, ToyIterator, make_adam, make_batch, make_toy
 
 from jaxpose import parallel
 from jaxpose.training.checkpoint import latest_step, read_position, restore_for_inference
-from jaxpose.training.loop import make_validation, train
+from jaxpose.training.loop import RunSettings, make_validation, train
 from jaxpose.training.monitor import NonFiniteLossError, Watch
 from jaxpose.training.writers import JsonLinesWriter, TensorBoardWriter, read_json_lines
 
@@ -41,6 +42,21 @@ def _train(
   validation = make_validation(
     METHOD, lambda: [make_batch(100), make_batch(101)], seed=1, over=OVER
   )
+  settings = RunSettings(
+    seed=7,
+    steps=steps,
+    accumulate=1,
+    frames_per_step=32,
+    log_every=4,
+    evaluate_every=5,
+    checkpoint_every=3,
+    keep=2,
+    best_metric="validation/reconstruction",
+    warn_every=100,
+    fingerprint="one",
+  )
+  own = {field.name for field in dataclasses.fields(RunSettings)} & set(changes)
+  settings = dataclasses.replace(settings, **{name: changes.pop(name) for name in own})
   arguments = {
     "initial_batch": make_batch(0),
     "workdir": workdir,
@@ -49,20 +65,9 @@ def _train(
     "evaluators": [validation],
     "writers": [JsonLinesWriter(workdir / "metrics.jsonl")],
     "watches": [],
-    "seed": 7,
-    "steps": steps,
-    "accumulate": 1,
-    "frames_per_step": 32,
-    "log_every": 4,
-    "evaluate_every": 5,
-    "checkpoint_every": 3,
-    "keep": 2,
-    "warn_every": 100,
-    "best_metric": "validation/reconstruction",
-    "fingerprint": "one",
     "over": OVER,
   }
-  return train(METHOD, lambda: iterator(spoilt, before), **(arguments | changes))
+  return train(METHOD, lambda: iterator(spoilt, before), settings, **(arguments | changes))
 
 
 @pytest.fixture(scope="module")

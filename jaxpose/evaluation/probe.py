@@ -64,12 +64,8 @@ def run_probe(
   """
   say: Report = progress if progress is not None else lambda line: None
   rows = list(train_embeddings)
-  if not rows or list(test_embeddings) != rows or not seeds:
-    raise ValueError(f"need the same rows to train and test on, and seeds: {rows}, {seeds}")
+  _check_rows(train_embeddings, test_embeddings, seeds)
   first_train, first_test = train_embeddings[rows[0]], test_embeddings[rows[0]]
-  for name in rows[1:]:
-    protocols.check_same_frames(first_train, train_embeddings[name], name)
-    protocols.check_same_frames(first_test, test_embeddings[name], name)
   skeleton = find_skeleton(first_train, table)
   train = protocols.labelled_frames(first_train, skeleton, split="train", table=table)
   test = protocols.labelled_frames(first_test, skeleton, split="test", table=table)
@@ -84,18 +80,8 @@ def run_probe(
   store = RecordStore(directory, settings, say)
   _score_all(job, store, train_embeddings, test_embeddings)
   regressor = _final_regressor(job, store, train_embeddings)
-  wanted = {(r, n, s) for r in [MEAN_POSE, *rows] for n in counts for s in seeds}
-  records = [record for key, record in store.records.items() if key in wanted]
-  reference_rows = list(dict.fromkeys(r.row for r in references))
-  results = ProbeResults(
-    [*records, *references],
-    [MEAN_POSE, *rows, *reference_rows],
-    sorted({*counts, *(r.labels for r in references)}),
-    skeleton.num_joints,
-    _frame_counts(train, test, first_train, first_test),
-    settings,
-  )
-  return results, regressor
+  frames = _frame_counts(train, test, first_train, first_test)
+  return _make_results(job, store, references, frames), regressor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +122,19 @@ def find_skeleton(embeddings: Embeddings, table: LabelTable | None = None) -> Sk
 
 def _has_poses(embeddings: Embeddings) -> bool:
   return "pose3d_mm" in embeddings and bool(np.isfinite(embeddings["pose3d_mm"]).any())
+
+
+def _check_rows(
+  train_embeddings: Mapping[str, Embeddings],
+  test_embeddings: Mapping[str, Embeddings],
+  seeds: Sequence[int],
+) -> None:
+  rows = list(train_embeddings)
+  if not rows or list(test_embeddings) != rows or not seeds:
+    raise ValueError(f"need the same rows to train and test on, and seeds: {rows}, {seeds}")
+  for embeddings in (train_embeddings, test_embeddings):
+    for name in rows[1:]:
+      protocols.check_same_frames(embeddings[rows[0]], embeddings[name], name)
 
 
 def _score_all(
@@ -228,6 +227,23 @@ def _final_regressor(
   regressor = _fit(data, chosen, seed, job, f"regressor of {row}, {count} labels", True)
   store.keep_regressor(count, seed, regressor)
   return regressor
+
+
+def _make_results(
+  job: _Job, store: RecordStore, references: Sequence[ProbeRecord], frames: dict[str, int]
+) -> ProbeResults:
+  """The records that were asked for (a store may hold more), and the references."""
+  own = [MEAN_POSE, *job.rows]
+  wanted = {(row, count, seed) for row in own for count in job.counts for seed in job.seeds}
+  records = [record for key, record in store.records.items() if key in wanted]
+  return ProbeResults(
+    [*records, *references],
+    [*own, *dict.fromkeys(reference.row for reference in references)],
+    sorted({*job.counts, *(reference.labels for reference in references)}),
+    job.skeleton.num_joints,
+    frames,
+    job.settings,
+  )
 
 
 def _frame_counts(

@@ -1,10 +1,16 @@
-"""What every method does with a batch first: floats, flat frames, a key for each example."""
+"""What every method does first: floats, flat frames, a key for each example, its networks."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxpose.method import Variables
 from jaxpose.shapes import FRAMES_PER_SAMPLE
+
+
+def networks(variables: Variables) -> Variables:
+  """What the networks are applied with: all but `frozen`, which the method itself reads."""
+  return {kind: tree for kind, tree in variables.items() if kind != "frozen"}
 
 
 def to_float(images: Array) -> Float[Array, "..."]:

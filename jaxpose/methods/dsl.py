@@ -1,6 +1,7 @@
 """DSL: detect, split into time-variant and time-invariant, decode over the background (P1, P2)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,8 @@ MASK_THRESHOLD = 0.2
 
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)
+
+Perceptual = tuple[PerceptualFeatures, Variables]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +77,7 @@ class SceneMethod(Method):
   decode: Callable[[Variables, Array, Array], tuple[Array, Array]]
 
 
-def build_dsl(
-  scene: Scene, options: DslOptions, perceptual: tuple[PerceptualFeatures, Variables] | None
-) -> SceneMethod:
+def build_dsl(scene: Scene, options: DslOptions, perceptual: Perceptual | None) -> SceneMethod:
   """The method of P1 and P2 on the given networks.
 
   Terms: `pixel` (on ImageNet-normalised colours) and `perceptual` (P2 eq. 2), `dsl` (P1 eq. 6),
@@ -87,86 +88,116 @@ def build_dsl(
   Args:
     perceptual: the network of the perceptual term and its frozen variables; None: no such term.
   """
-
-  def init(rng: PRNGKeyArray, batch: dict[str, Any]) -> Variables:
-    sample = batch["temporal"]
-    frames, background = batching.frames(sample), batching.backgrounds(sample)
-    keys = jax.random.split(rng, frames.shape[0])
-    start = nn.init(lambda net, f, b, k: _reconstruct(net, f, b, None, _same, k, True), scene)
-    variables = jax.jit(start)(rng, frames, background, keys)
-    if perceptual is not None:
-      variables = {**variables, "frozen": {"perceptual": perceptual[1]}}
-    return variables
-
-  def terms(
-    variables: Variables, batch: dict[str, Any], rng: PRNGKeyArray, train: bool
-  ) -> tuple[Terms, Variables, dict[str, Any]]:
-    sample = batch["temporal"]
-    frames, background = batching.frames(sample), batching.backgrounds(sample)
-    keys = parallel.fold_in_examples(rng, sample["example"])
-    sources = sample_appearance_sources(
-      batching.draw_keys(keys, _SWAP), swap=options.swap, probability=options.swap_probability
-    )
-
-    def jitter(crops):
-      return colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
-
-    networks = {k: v for k, v in variables.items() if k != "frozen"}
-    out, updated = nn.apply(_reconstruct, scene, mutable=["batch_stats"] if train else [])(
-      networks,
-      frames,
-      background,
-      jitter if options.jitter is not None and train else None,
-      lambda vectors: batching.flat(take_sources(batching.samples(vectors), sources)),
-      batching.frame_keys(keys, _DROPOUT) if train else None,
-      train,
-    )
-    found = _terms(options, sample, frames, out)
-    if perceptual is not None:
-      frozen = variables["frozen"]["perceptual"]
-      found["perceptual"] = _perceptual_term(perceptual[0], frozen, frames, out["reconstruction"])
-    return found, {**variables, **updated}, {"summaries": _summaries(out)}
-
-  def embed(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
-    out = render(variables, batch)
-    kept = ("time_variant", "time_invariant", "box", "mask_box_px", "mask_max", "gain")
-    return {name: out[name] for name in kept}
-
-  def render(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
-    frames = batching.to_float(batch["image"])
-    background = batching.to_float(batch["background"])
-    networks = {k: v for k, v in variables.items() if k != "frozen"}
-    out = nn.apply(_reconstruct, scene)(networks, frames, background, None, _same, None, False)
-    before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
-    after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
-    mask_box = geometry.mask_to_corners_px(out["mask_frame"][..., 0], MASK_THRESHOLD)
-    return {**out, "gain": before - after, "mask_box_px": mask_box}
-
-  def encode(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
-    networks = {k: v for k, v in variables.items() if k != "frozen"}
-    return nn.apply(_encode, scene)(networks, batching.to_float(batch["image"]))
-
-  def decode(variables: Variables, time_variant: Array, time_invariant: Array):
-    networks = {k: v for k, v in variables.items() if k != "frozen"}
-    return nn.apply(lambda s, tv, ti: s.decode(tv, ti, None, False), scene)(
-      networks, time_variant, time_invariant
-    )
-
   names = ["pixel", "dsl", "constant_acceleration", "order", "scale_change", "box_scale"]
   names += ["tight_box", "box_location"] + (["perceptual"] if perceptual is not None else [])
   groups = ("encoder", "decoder") if scene.detector is None else ("detector", "encoder", "decoder")
-  objectives = {"dsl": Objective(terms=tuple(names), parameters=groups)}
-  return SceneMethod(init, terms, embed, objectives, encode, render, decode)
+  return SceneMethod(
+    init=functools.partial(_init, scene, perceptual),
+    terms=functools.partial(_terms, scene, options, perceptual),
+    embed=functools.partial(_embed, scene),
+    objectives={"dsl": Objective(terms=tuple(names), parameters=groups)},
+    encode=functools.partial(_encode, scene),
+    render=functools.partial(_render, scene),
+    decode=functools.partial(_decode, scene),
+  )
+
+
+# --- the functions of the method, on given networks ----------------------------------------------
+
+
+def _init(
+  scene: Scene, perceptual: Perceptual | None, rng: PRNGKeyArray, batch: dict[str, Any]
+) -> Variables:
+  sample = batch["temporal"]
+  frames, background = batching.frames(sample), batching.backgrounds(sample)
+  keys = jax.random.split(rng, frames.shape[0])
+  start = nn.init(lambda net, f, b, k: _reconstruct(net, f, b, None, _same, k, True), scene)
+  variables = jax.jit(start)(rng, frames, background, keys)
+  if perceptual is not None:
+    variables = {**variables, "frozen": {"perceptual": perceptual[1]}}
+  return variables
+
+
+def _terms(
+  scene: Scene,
+  options: DslOptions,
+  perceptual: Perceptual | None,
+  variables: Variables,
+  batch: dict[str, Any],
+  rng: PRNGKeyArray,
+  train: bool,
+) -> tuple[Terms, Variables, dict[str, Any]]:
+  sample = batch["temporal"]
+  frames, background = batching.frames(sample), batching.backgrounds(sample)
+  keys = parallel.fold_in_examples(rng, sample["example"])
+  sources = sample_appearance_sources(
+    batching.draw_keys(keys, _SWAP), swap=options.swap, probability=options.swap_probability
+  )
+
+  def jitter(crops):
+    return colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
+
+  out, updated = nn.apply(_reconstruct, scene, mutable=["batch_stats"] if train else [])(
+    batching.networks(variables),
+    frames,
+    background,
+    jitter if options.jitter is not None and train else None,
+    lambda vectors: batching.flat(take_sources(batching.samples(vectors), sources)),
+    batching.frame_keys(keys, _DROPOUT) if train else None,
+    train,
+  )
+  found = _scene_terms(options, sample, frames, out)
+  if perceptual is not None:
+    frozen = variables["frozen"]["perceptual"]
+    found["perceptual"] = _perceptual_term(perceptual[0], frozen, frames, out["reconstruction"])
+  return found, {**variables, **updated}, {"summaries": _summaries(out)}
+
+
+def _embed(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  out = _render(scene, variables, batch)
+  kept = ("time_variant", "time_invariant", "box", "mask_box_px", "mask_max", "gain")
+  return {name: out[name] for name in kept}
+
+
+def _render(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  frames = batching.to_float(batch["image"])
+  background = batching.to_float(batch["background"])
+  out = nn.apply(_reconstruct, scene)(
+    batching.networks(variables), frames, background, None, _same, None, False
+  )
+  before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
+  after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
+  mask_box = geometry.mask_to_corners_px(out["mask_frame"][..., 0], MASK_THRESHOLD)
+  return {**out, "gain": before - after, "mask_box_px": mask_box}
+
+
+def _encode(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  frames = batching.to_float(batch["image"])
+  return nn.apply(_detect_and_encode, scene)(batching.networks(variables), frames)
+
+
+def _decode(
+  scene: Scene, variables: Variables, time_variant: Array, time_invariant: Array
+) -> tuple[Array, Array]:
+  return nn.apply(lambda s, tv, ti: s.decode(tv, ti, None, False), scene)(
+    batching.networks(variables), time_variant, time_invariant
+  )
+
+
+# --- one pass through the networks ---------------------------------------------------------------
 
 
 def _same(vectors: Array) -> Array:
   return vectors
 
 
-# --- one pass through the networks ---------------------------------------------------------------
-
-
-def _encode(scene: Scene, frames: Array) -> dict[str, Array]:
+def _detect_and_encode(scene: Scene, frames: Array) -> dict[str, Array]:
   box = scene.detect(frames, False)
   time_variant, time_invariant = scene.encode(scene.crop(frames, box), False)
   return {"time_variant": time_variant, "time_invariant": time_invariant, "box": box}
@@ -201,7 +232,7 @@ def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, trai
   }
 
 
-def _terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: dict) -> Terms:
+def _scene_terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: dict) -> Terms:
   falling = sample["gravity"].astype(jnp.float32)
   ones = jnp.ones_like(falling)
   pixel = {"l1": reconstruction.l1, "l2": reconstruction.l2}[options.pixel_loss]

@@ -5,6 +5,7 @@ with the true box and every label, and so what a probe on a self-supervised enco
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -96,64 +97,13 @@ def build_supervised(
   time_variant; where the box is NaN, of the whole frame.
   """
   network = PoseNetwork(encoder, len(statistics.mean_mm))
-
-  def crops_of(images: Array, box_px: Array, keys: PRNGKeyArray | None) -> tuple[Array, Array]:
-    draws = jnp.zeros((len(images), 3))
-    if keys is not None:
-      draws = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))(keys)
-    height, width = images.shape[1:3]
-    box, known = crop_boxes(box_px, draws, (height, width), options)
-    size = (options.crop_size, options.crop_size)
-    return stn.crop(images, box, size, form=options.stn_form), known
-
-  def init(rng: PRNGKeyArray, batch: dict[str, Any]) -> Variables:
-    del batch  # crops have one size
-    empty = jnp.zeros((2, options.crop_size, options.crop_size, 3))
-    variables = jax.jit(network.init, static_argnums=2)(rng, empty, True)
-    frozen = {
-      "mean_mm": jnp.asarray(statistics.mean_mm, jnp.float32),
-      "scale_mm": jnp.asarray(statistics.scale_mm, jnp.float32),
-    }
-    return {**variables, "frozen": {"pose": frozen}}
-
-  def terms(
-    variables: Variables, batch: dict[str, Any], rng: PRNGKeyArray, train: bool
-  ) -> tuple[Terms, Variables, dict[str, Any]]:
-    sample = batch["temporal"]
-    keys = parallel.fold_in_examples(rng, sample["example"])
-    crops, boxed = crops_of(
-      batching.frames(sample),
-      batching.flat(sample["box_px"]),
-      batching.frame_keys(keys, _BOX) if train else None,
-    )
-    if train and options.jitter is not None:
-      crops = colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
-    networks = {k: v for k, v in variables.items() if k != "frozen"}
-    (predicted, _), updated = network.apply(
-      networks, crops, train, mutable=["batch_stats"] if train else []
-    )
-    valid = batching.flat(sample["joint_valid"])
-    poses_mm = jnp.where(valid[..., None], batching.flat(sample["pose3d_mm"]), 0.0)
-    target = _standardise(poses_mm, variables["frozen"]["pose"], statistics.root)
-    value = pose_l2(predicted, target, valid) / jnp.maximum(jnp.sum(valid, axis=1), 1)
-    rooted = jnp.all(valid[:, jnp.asarray(statistics.root)], axis=1)
-    counts = boxed & rooted & (batching.flat(sample["present"]) != _EMPTY)
-    weight = counts.astype(jnp.float32)
-    return {"pose": (value, weight)}, {**variables, **updated}, {"summaries": {"labelled": weight}}
-
-  def embed(variables: Variables, batch: dict[str, Any]) -> dict[str, Float[Array, "N ..."]]:
-    if "box_px" not in batch:
-      raise ValueError("a supervised network looks into the true box: give box_px beside the image")
-    crops, _ = crops_of(batching.to_float(batch["image"]), batch["box_px"], None)
-    networks = {k: v for k, v in variables.items() if k != "frozen"}
-    found: Any = network.apply(networks, crops, False)
-    pose, time_variant = found
-    frozen = variables["frozen"]["pose"]
-    pose_mm = pose * frozen["scale_mm"] + frozen["mean_mm"][None]
-    return {"pose_mm": _root_centre(pose_mm, statistics.root), "time_variant": time_variant}
-
   objective = Objective(terms=("pose",), parameters=("encoder", "head"))
-  return Method(init, terms, embed, {"supervised": objective})
+  return Method(
+    init=functools.partial(_init, network, statistics, options),
+    terms=functools.partial(_terms, network, statistics.root, options),
+    embed=functools.partial(_embed, network, statistics.root, options),
+    objectives={"supervised": objective},
+  )
 
 
 def crop_boxes(
@@ -180,6 +130,91 @@ def crop_boxes(
     return jnp.where(known, box, jnp.asarray([1.0, 1.0, 0.0, 0.0])), known
 
   return jax.vmap(one)(box_px.astype(jnp.float32), draws)
+
+
+# --- the functions of the method, on a given network ---------------------------------------------
+
+
+def _init(
+  network: PoseNetwork,
+  statistics: LabelStatistics,
+  options: SupervisedOptions,
+  rng: PRNGKeyArray,
+  batch: dict[str, Any],
+) -> Variables:
+  del batch  # crops have one size
+  empty = jnp.zeros((2, options.crop_size, options.crop_size, 3))
+  variables = jax.jit(network.init, static_argnums=2)(rng, empty, True)
+  frozen = {
+    "mean_mm": jnp.asarray(statistics.mean_mm, jnp.float32),
+    "scale_mm": jnp.asarray(statistics.scale_mm, jnp.float32),
+  }
+  return {**variables, "frozen": {"pose": frozen}}
+
+
+def _terms(
+  network: PoseNetwork,
+  root: tuple[int, ...],
+  options: SupervisedOptions,
+  variables: Variables,
+  batch: dict[str, Any],
+  rng: PRNGKeyArray,
+  train: bool,
+) -> tuple[Terms, Variables, dict[str, Any]]:
+  sample = batch["temporal"]
+  keys = parallel.fold_in_examples(rng, sample["example"])
+  crops, boxed = _crops(
+    options,
+    batching.frames(sample),
+    batching.flat(sample["box_px"]),
+    batching.frame_keys(keys, _BOX) if train else None,
+  )
+  if train and options.jitter is not None:
+    crops = colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
+  (predicted, _), updated = network.apply(
+    batching.networks(variables), crops, train, mutable=["batch_stats"] if train else []
+  )
+  valid = batching.flat(sample["joint_valid"])
+  poses_mm = jnp.where(valid[..., None], batching.flat(sample["pose3d_mm"]), 0.0)
+  target = _standardise(poses_mm, variables["frozen"]["pose"], root)
+  value = pose_l2(predicted, target, valid) / jnp.maximum(jnp.sum(valid, axis=1), 1)
+  rooted = jnp.all(valid[:, jnp.asarray(root)], axis=1)
+  counts = boxed & rooted & (batching.flat(sample["present"]) != _EMPTY)
+  weight = counts.astype(jnp.float32)
+  return {"pose": (value, weight)}, {**variables, **updated}, {"summaries": {"labelled": weight}}
+
+
+def _embed(
+  network: PoseNetwork,
+  root: tuple[int, ...],
+  options: SupervisedOptions,
+  variables: Variables,
+  batch: dict[str, Any],
+) -> dict[str, Float[Array, "N ..."]]:
+  if "box_px" not in batch:
+    raise ValueError("a supervised network looks into the true box: give box_px beside the image")
+  crops, _ = _crops(options, batching.to_float(batch["image"]), batch["box_px"], None)
+  found: Any = network.apply(batching.networks(variables), crops, False)
+  pose, time_variant = found
+  frozen = variables["frozen"]["pose"]
+  pose_mm = pose * frozen["scale_mm"] + frozen["mean_mm"][None]
+  return {"pose_mm": _root_centre(pose_mm, root), "time_variant": time_variant}
+
+
+def _crops(
+  options: SupervisedOptions,
+  images: Float[Array, "N H W 3"],
+  box_px: Float[Array, "N 4"],
+  keys: PRNGKeyArray | None,
+) -> tuple[Float[Array, "N c c 3"], Bool[Array, " N"]]:
+  """(crops around the true boxes, moved and scaled with `keys`, whether the true box is known)."""
+  draws = jnp.zeros((len(images), 3))
+  if keys is not None:
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))(keys)
+  height, width = images.shape[1:3]
+  box, known = crop_boxes(box_px, draws, (height, width), options)
+  size = (options.crop_size, options.crop_size)
+  return stn.crop(images, box, size, form=options.stn_form), known
 
 
 def _root_centre(poses: Float[Array, "N J 3"], root: tuple[int, ...]) -> Float[Array, "N J 3"]:

@@ -76,51 +76,45 @@ def prepare_videos(
   if stored == {"fingerprint": mark, "skipped": []}:
     say(f"{final} is up to date")
     return Report(final, {})
-  staging_folder = root / ".staging" / config_name
-  staging_folder.mkdir(parents=True, exist_ok=True)
-  workers = workers or os.cpu_count() or 1
-  skipped: dict[str, str] = {}
-  takes = _announce(takes, folder, root, workers, skipped, say)
-  jobs = [
-    staging.StageJob(take, camera, folder, staging_folder, quality)
-    for take in takes
-    for camera in take.videos
-  ]
-  for job, meta in _run(staging.stage_camera, jobs, workers, "decoding", skipped):
-    if meta["missing"] > 0:
-      say(f"warning: {job.label}: the header promises {meta['missing']} frames more than decode")
-  takes = [take for take in takes if take.name not in skipped]
-  opened = _open_takes(takes, folder, staging_folder, skipped, say)
-  grouped = backgrounds.group_jobs([data.take for data in opened], folder, staging_folder)
-  for job, crowded in _run(backgrounds.make_background, grouped, workers, "backgrounds", skipped):
-    if crowded > _CROWDED:
-      say(
-        f"warning: {job.label}: {crowded:.0%} of the frames seem to show more than one person (or "
-        "a bad background): the methods expect one; see trim and roi"
-      )
-  opened = [data for data in opened if data.take.name not in skipped]
-  for name, reason in skipped.items():
+  work = _Work(folder, root / ".staging" / config_name, workers or os.cpu_count() or 1, say, {})
+  work.staged.mkdir(parents=True, exist_ok=True)
+  takes = _announce(work, takes, root)
+  takes = _decode(work, takes, quality)
+  opened, grouped = _make_backgrounds(work, _open_takes(work, takes))
+  for name, reason in work.skipped.items():
     say(f"skipped take {name!r}: {reason}")
   if not opened:
-    return Report(None, skipped)
-  left_out = tuple(f"{name}: {reason}" for name, reason in skipped.items())
+    return Report(None, work.skipped)
+  left_out = tuple(f"{name}: {reason}" for name, reason in work.skipped.items())
   if stored == {"fingerprint": mark, "skipped": list(left_out)}:
     say(f"{final} is up to date, but for what was skipped")
-    return Report(final, skipped)
-  _write(final, staging_folder, opened, grouped, (mark, left_out))
-  if not skipped:
-    shutil.rmtree(staging_folder, ignore_errors=True)
-  return Report(final, skipped)
+    return Report(final, work.skipped)
+  _write(final, work.staged, opened, grouped, (mark, left_out))
+  if not work.skipped:
+    shutil.rmtree(work.staged, ignore_errors=True)
+  return Report(final, work.skipped)
 
 
-def _announce(
-  takes: list[Take],
-  folder: Path,
-  root: Path,
-  workers: int,
-  skipped: dict[str, str],
-  say: Callable[[str], None],
-) -> list[Take]:
+@dataclasses.dataclass(frozen=True)
+class _Work:
+  """What all stages of a preparation share.
+
+  Attributes:
+    folder: of the videos.
+    staged: folder of what was decoded, until the data set is complete.
+    workers: processes.
+    say: gets each line of progress.
+    skipped: take name -> why it is left out; each stage adds those that it fails on.
+  """
+
+  folder: Path
+  staged: Path
+  workers: int
+  say: Callable[[str], None]
+  skipped: dict[str, str]
+
+
+def _announce(work: _Work, takes: list[Take], root: Path) -> list[Take]:
   """Opens every file once; says how many frames, how much disk and time; drops what cannot open."""
   frames, size, seconds = 0, 0.0, 0.0
   usable = []
@@ -128,7 +122,7 @@ def _announce(
     try:
       for camera, file in take.videos.items():
         started = time.monotonic()
-        info = video.probe_video(folder / file, take.source_fps or None)
+        info = video.probe_video(work.folder / file, take.source_fps or None)
         geometry = video.make_geometry(
           info.width,
           info.height,
@@ -147,31 +141,42 @@ def _announce(
     except (OSError, ValueError) as error:
       if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         raise
-      skipped[take.name] = str(error)
+      work.skipped[take.name] = str(error)
   need, free = 2 * size, shutil.disk_usage(root).free
-  say(
+  work.say(
     f"{len(usable)} takes, {sum(len(t.videos) for t in usable)} videos, about {frames} frames; "
     f"about {need / 1e6:.0f} MB of disk needed ({free / 1e6:.0f} MB free); roughly "
-    f"{seconds / max(1, workers):.0f} s with {workers} processes"
+    f"{seconds / max(1, work.workers):.0f} s with {work.workers} processes"
   )
   if need > free:
     raise OSError(f"{root}: {need / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
   return usable
 
 
+def _decode(work: _Work, takes: list[Take], quality: int) -> list[Take]:
+  """Stages every camera of every take; the takes of which all could be."""
+  jobs = [
+    staging.StageJob(take, camera, work.folder, work.staged, quality)
+    for take in takes
+    for camera in take.videos
+  ]
+  for job, meta in _run(work, staging.stage_camera, jobs, "decoding"):
+    if meta["missing"] > 0:
+      work.say(
+        f"warning: {job.label}: the header promises {meta['missing']} frames more than decode"
+      )
+  return [take for take in takes if take.name not in work.skipped]
+
+
 def _run(
-  function: Callable[[Any], Any],
-  jobs: Sequence[Any],
-  workers: int,
-  title: str,
-  skipped: dict[str, str],
+  work: _Work, function: Callable[[Any], Any], jobs: Sequence[Any], title: str
 ) -> list[tuple[Any, Any]]:
   """(job, result) of the jobs that worked; the others' takes go to `skipped` with the reason."""
   from tqdm import tqdm
 
   done: list[tuple[Any, Any]] = []
   with tqdm(total=len(jobs), desc=title, unit="camera", disable=not sys.stderr.isatty()) as bar:
-    for job, result, error in _outcomes(function, jobs, min(workers, len(jobs))):
+    for job, result, error in _outcomes(function, jobs, min(work.workers, len(jobs))):
       bar.update()
       if error is None:
         done.append((job, result))
@@ -180,7 +185,7 @@ def _run(
       else:
         takes = getattr(job, "takes", None) or (job.take,)
         for take in takes:
-          skipped.setdefault(take.name, f"{job.label}: {error}")
+          work.skipped.setdefault(take.name, f"{job.label}: {error}")
   order = {id(job): i for i, job in enumerate(jobs)}
   return sorted(done, key=lambda pair: order[id(pair[0])])
 
@@ -216,24 +221,32 @@ def _attempt(function: Callable[[Any], Any], job: Any) -> tuple[Any, Any, Except
     return job, None, error
 
 
-def _open_takes(
-  takes: Sequence[Take],
-  folder: Path,
-  staging_folder: Path,
-  skipped: dict[str, str],
-  say: Callable[[str], None],
-) -> list[TakeData]:
+def _open_takes(work: _Work, takes: Sequence[Take]) -> list[TakeData]:
   opened = []
   for take in takes:
     with warnings.catch_warnings(record=True) as caught:
       warnings.simplefilter("always", UserWarning)
       try:
-        opened.append(open_take(take, folder, staging_folder))
+        opened.append(open_take(take, work.folder, work.staged))
       except (FileNotFoundError, ValueError) as error:
-        skipped[take.name] = str(error)
+        work.skipped[take.name] = str(error)
     for text in dict.fromkeys(str(warning.message) for warning in caught):
-      say(f"warning: {text}")
+      work.say(f"warning: {text}")
   return opened
+
+
+def _make_backgrounds(
+  work: _Work, opened: Sequence[TakeData]
+) -> tuple[list[TakeData], list[backgrounds.BackgroundJob]]:
+  """The takes that got a background for each camera, and the jobs that made them."""
+  jobs = backgrounds.group_jobs([data.take for data in opened], work.folder, work.staged)
+  for job, crowded in _run(work, backgrounds.make_background, jobs, "backgrounds"):
+    if crowded > _CROWDED:
+      work.say(
+        f"warning: {job.label}: {crowded:.0%} of the frames seem to show more than one person (or "
+        "a bad background): the methods expect one; see trim and roi"
+      )
+  return [data for data in opened if data.take.name not in work.skipped], jobs
 
 
 def _write(

@@ -1,10 +1,11 @@
-"""What the jobs share: clear errors instead of tracebacks, and the folder of a run."""
+"""What the jobs share: clear errors instead of tracebacks, and the flags that name a run."""
 
 import logging
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -12,12 +13,52 @@ from absl import logging as absl_logging
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
 
+flags.disclaim_key_flags()  # flags defined here are those of the job, also in its --help
+
 
 def run_app(main: Callable[[Sequence[str]], int | None]) -> None:
   """Runs a job; what is wrong with the input is said in a line, with exit status 1."""
   absl_logging.set_verbosity(absl_logging.WARNING)  # libraries' progress notes are not the job's
   logging.getLogger("matplotlib").setLevel(logging.ERROR)  # fonts that it misses
   app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
+
+
+def define_workdir() -> flags.FlagHolder[str]:
+  """The flag of a job that reads what a run left."""
+  return flags.DEFINE_string("workdir", None, "The work directory of the run.", required=True)
+
+
+class TrainedRun:
+  """The flags of a job that shows frames to a self-supervised run, and the run that they name."""
+
+  def __init__(self) -> None:
+    self._workdir = define_workdir()
+    self._checkpoint = flags.DEFINE_enum(
+      "checkpoint", "", ["", "best", "last"], "Which checkpoint; empty: the configuration's."
+    )
+    self._data = flags.DEFINE_string(
+      "data", None, "Folder of the prepared data set, where it has moved since training."
+    )
+
+  @property
+  def checkpoint(self) -> str:
+    """`best` or `last`; empty: the configured one."""
+    return self._checkpoint.value
+
+  def open(self) -> Any:
+    """The experiment, with its data where they are now.
+
+    Raises:
+      FileNotFoundError: there is no configuration in the work directory.
+      ValueError: the run is a supervised network.
+    """
+    from jaxpose.experiment import Experiment
+
+    experiment = Experiment.from_workdir(self._workdir.value)
+    experiment.require_self_supervised()
+    if self._data.value is not None:
+      experiment.config.data.directory = self._data.value
+    return experiment
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

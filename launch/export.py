@@ -17,10 +17,7 @@ from absl import flags
 
 from launch import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The work directory of the run.", required=True)
-_CHECKPOINT = flags.DEFINE_enum(
-  "checkpoint", "", ["", "best", "last"], "Which checkpoint; empty: the configuration's."
-)
+_RUN = cli.TrainedRun()
 _SPLITS = flags.DEFINE_list(
   "splits", ["train", "test"], "Of train, validation, test; train comes in any case."
 )
@@ -37,26 +34,19 @@ _METHOD = flags.DEFINE_enum(
 _BATCH = flags.DEFINE_integer(
   "batch_size", None, "Frames at a time; the configuration's by default.", lower_bound=1
 )
-_DATA = flags.DEFINE_string(
-  "data", None, "Folder of the prepared data set, where it has moved since training."
-)
 _OUT = flags.DEFINE_string("out", None, "Folder to write; embeddings in the workdir by default.")
 
 
 def main(argv):
   del argv
-  from jaxpose.experiment import Experiment
   from jaxpose.export import export_run
 
-  experiment = Experiment.from_workdir(_WORKDIR.value)
-  experiment.require_self_supervised()
-  if _DATA.value is not None:
-    experiment.config.data.directory = _DATA.value
+  experiment = _RUN.open()
   if _BATCH.value is not None:
     experiment.config.export.batch_size = _BATCH.value
   folder = export_run(
     experiment,
-    which=_CHECKPOINT.value,
+    which=_RUN.checkpoint,
     splits=_SPLITS.value,
     random=_RANDOM.value,
     suggestions=_SUGGEST.value,

@@ -14,7 +14,7 @@ from absl import flags
 
 from launch import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The work directory of the run.", required=True)
+_WORKDIR = cli.define_workdir()
 _INPUT = flags.DEFINE_string("input", None, "A video, or a folder of videos.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint.")

@@ -19,7 +19,7 @@ from absl import flags
 
 from launch import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The work directory of the run.", required=True)
+_WORKDIR = cli.define_workdir()
 _EMBEDDINGS = flags.DEFINE_string(
   "embeddings", None, "Folder of the export; embeddings in the workdir by default."
 )

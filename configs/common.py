@@ -124,17 +124,17 @@ def _jitter_strength() -> ConfigDict:
 
 
 def _loss_weights() -> ConfigDict:
-  """Each a number, or piecewise constant: ((from step, weight), ...)."""
+  """Each one number, (weight,), or piecewise constant: ((from step, weight), ...)."""
   weights = ConfigDict()
-  weights.pixel = 1.0
-  weights.perceptual = 2.0
-  weights.dsl = 0.1
-  weights.constant_acceleration = 0.0
-  weights.order = 0.0
-  weights.scale_change = 0.0
-  weights.box_scale = 0.1  # ours
-  weights.tight_box = 0.0
-  weights.box_location = 0.1  # ours
+  weights.pixel = (1.0,)
+  weights.perceptual = (2.0,)
+  weights.dsl = (0.1,)
+  weights.constant_acceleration = (0.0,)
+  weights.order = (0.0,)
+  weights.scale_change = (0.0,)
+  weights.box_scale = (0.1,)  # ours
+  weights.tight_box = (0.0,)
+  weights.box_location = (0.1,)  # ours
   return weights
 
 
@@ -214,7 +214,7 @@ def _report() -> ConfigDict:
 def supervised(config: ConfigDict) -> ConfigDict:
   """Changes a configuration to train its encoder end to end on all labels."""
   config.methods = ("supervised",)
-  config.loss_weights = ConfigDict({"pose": 1.0})
+  config.loss_weights = ConfigDict({"pose": (1.0,)})
   config.optimiser.schedule = "cosine"
   config.training.best_by = "pose"
   return config
@@ -241,10 +241,10 @@ def small(config: ConfigDict) -> ConfigDict:
   config.optimiser.learning_rate = 1e-3
   config.optimiser.schedule = "cosine"
   config.optimiser.final_fraction = 0.05
-  config.loss_weights.perceptual = 0.0
+  config.loss_weights.perceptual = (0.0,)
   # P1's weight where people are small (diving): squared errors are a tenth of those at full size.
-  config.loss_weights.dsl = 0.01
-  config.loss_weights.box_location = 0.5
+  config.loss_weights.dsl = (0.01,)
+  config.loss_weights.box_location = (0.5,)
   config.training.steps = 2_600
   config.training.checkpoint_every = 250
   config.training.validate_every = 500

@@ -25,11 +25,10 @@ def synthetic_people():
   # Wide upright boxes until people are found, then boxes of their size (a fifth of the frame wide).
   config.dsl.prior_scale = (0.36, 0.64)
   config.dsl.tight_scale = (0.2, 0.48)
-  with config.ignore_type():
-    config.loss_weights.box_scale = ((0, 0.1), (700, 0.0))
-    config.loss_weights.tight_box = ((0, 0.0), (700, 0.1))
-    # The mean of eight scenes is seldom the frame's centre: kept on, it draws every box inwards.
-    config.loss_weights.box_location = ((0, 0.5), (700, 0.01))
+  config.loss_weights.box_scale = ((0, 0.1), (700, 0.0))
+  config.loss_weights.tight_box = ((0, 0.0), (700, 0.1))
+  # The mean of eight scenes is seldom the frame's centre: kept on, it draws every box inwards.
+  config.loss_weights.box_location = ((0, 0.5), (700, 0.01))
   return config
 
 
@@ -71,12 +70,11 @@ def synthetic_dives():
 
 def _gravity_first(config, until):
   """P2 §S.1: only gravity and reconstruction, then DSL with its own sampling and no gravity."""
-  dsl = config.loss_weights.dsl
+  (dsl,) = config.loss_weights.dsl
   config.sampling.gravity = ((0, 1.0), (until, 0.0))
-  with config.ignore_type():
-    for term in ("constant_acceleration", "order", "scale_change"):
-      config.loss_weights[term] = ((0, 1.0), (until, 0.0))
-    config.loss_weights["dsl"] = ((0, 0.0), (until, dsl))
+  for term in ("constant_acceleration", "order", "scale_change"):
+    config.loss_weights[term] = ((0, 1.0), (until, 0.0))
+  config.loss_weights.dsl = ((0, 0.0), (until, dsl))
 
 
 def human36m():
@@ -89,7 +87,7 @@ def mpi():
   config = common.paper()
   config.sampling.far_min = 450.0
   config.model.time_variant = 900
-  config.loss_weights.box_location = 0.0  # P2 §S.1: not needed here
+  config.loss_weights.box_location = (0.0,)  # P2 §S.1: not needed here
   config.training.steps = 550_000
   config.probe.label_counts = (171, 856, 1712, 4000, 0)
   return config
@@ -103,8 +101,8 @@ def diving():
   config.sampling.far_min = 20.0
   config.model.time_variant = 900
   config.batch_size = 16
-  config.loss_weights.box_scale = 0.0  # P2 §S.1: gravity takes the priors' place
-  config.loss_weights.box_location = 0.0
+  config.loss_weights.box_scale = (0.0,)  # P2 §S.1: gravity takes the priors' place
+  config.loss_weights.box_location = (0.0,)
   config.training.steps = 500_000
   config.probe.label_counts = (120, 241, 483, 1209, 0)
   config.probe.steps = 40_000
@@ -118,8 +116,8 @@ def ski():
   config.data.image_size = (256, 256)
   config.sampling.near_max = 5.0
   config.sampling.far_min = 40.0
-  config.loss_weights.pixel = 0.05
-  config.loss_weights.box_location = 0.0
+  config.loss_weights.pixel = (0.05,)
+  config.loss_weights.box_location = (0.0,)
   config.training.steps = 400_000
   config.probe.label_counts = (0,)
   config.probe.steps = 100_000
@@ -132,7 +130,7 @@ def p1():
   config.dsl.pixel_loss = "l1"
   config.dsl.swap = "pairs"
   config.dsl.jitter = False
-  config.loss_weights.perceptual = 0.0
+  config.loss_weights.perceptual = (0.0,)
   return config
 
 

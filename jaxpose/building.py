@@ -106,7 +106,7 @@ def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
   """
   path = config.model.perceptual_weights
   if not path:
-    if _ever_positive(config.loss_weights.perceptual):
+    if _ever_positive(loss_weight("perceptual", config.loss_weights.perceptual)):
       print(
         "no perceptual loss: config.model.perceptual_weights names no torchvision-format file of"
         " a ResNet-18; the run goes on without it",
@@ -182,17 +182,29 @@ def make_run_settings(config: ConfigDict, fingerprint: str) -> Any:
   )
 
 
-def loss_weight(weight: Any) -> Any:
-  """A loss weight as the step takes it: a number, or [(step, weight), ...]."""
+def loss_weight(name: str, weight: Any) -> Any:
+  """A loss weight as the step takes it: a number, or [(from step, weight), ...].
+
+  Raises:
+    ValueError: it is neither one number nor pairs.
+  """
   if isinstance(weight, (int, float)):
     return float(weight)
-  return [(int(step), float(value)) for step, value in weight]
+  try:
+    pieces = [piece if isinstance(piece, (tuple, list)) else float(piece) for piece in weight]
+    if len(pieces) == 1 and isinstance(pieces[0], float):
+      return pieces[0]
+    return [(int(step), float(value)) for step, value in pieces]
+  except (TypeError, ValueError):
+    raise ValueError(
+      f"config.loss_weights.{name} is {weight!r}: give one number, or ((0, weight), (from step,"
+      " weight), ...)"
+    ) from None
 
 
 def _tuple(values: Any) -> Any:
   return tuple(values) if isinstance(values, (list, tuple)) else values
 
 
-def _ever_positive(weight: Any) -> bool:
-  pieces = loss_weight(weight)
+def _ever_positive(pieces: Any) -> bool:
   return pieces > 0 if isinstance(pieces, float) else any(value > 0 for _, value in pieces)

@@ -223,7 +223,7 @@ class Experiment:
   def loss_weights(self) -> dict[str, Any]:
     """Weight of every term that the method has."""
     weights = {
-      name: building.loss_weight(value) for name, value in self.config.loss_weights.items()
+      name: building.loss_weight(name, value) for name, value in self.config.loss_weights.items()
     }
     known = {term for o in self.method.objectives.values() for term in o.terms}
     return {n: w for n, w in weights.items() if n in known or n != "perceptual"}

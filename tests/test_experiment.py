@@ -113,7 +113,7 @@ def test_clear_errors(config, tmp_path):
 
 def test_a_perceptual_loss_without_weights_is_left_out_and_said(config, tmp_path, capsys):
   other = config.copy_and_resolve_references()
-  other.loss_weights.perceptual = 2.0
+  other.loss_weights.perceptual = (2.0,)
   experiment = Experiment(other, tmp_path)
   assert "perceptual" not in experiment.loss_weights()
   assert "perceptual_weights" in capsys.readouterr().out

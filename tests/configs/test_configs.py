@@ -45,7 +45,7 @@ def test_the_supervised_network_has_the_size_and_the_batches_of_dsl():
 def test_paper_values_differ_as_the_papers_say():
   h36m, p1 = dsl.get_config("human36m"), dsl.get_config("p1")
   assert (h36m.dsl.pixel_loss, p1.dsl.pixel_loss) == ("l2", "l1")
-  assert (h36m.loss_weights.perceptual, p1.loss_weights.perceptual) == (2.0, 0.0)
+  assert (h36m.loss_weights.perceptual, p1.loss_weights.perceptual) == ((2.0,), (0.0,))
   assert (h36m.dsl.swap, p1.dsl.swap) == ("another", "pairs")
   distances = {
     name: (c.sampling.near_max, c.sampling.far_min)
@@ -59,7 +59,7 @@ def test_paper_values_differ_as_the_papers_say():
     "ski": (5, 40),
   }
   ski = dsl.get_config("ski").loss_weights
-  assert (ski.pixel, ski.perceptual) == (0.05, 2.0)
+  assert (ski.pixel, ski.perceptual) == ((0.05,), (2.0,))
 
 
 def test_falls_begin_with_gravity_and_without_contrast():

@@ -2,18 +2,14 @@
 
 import json
 import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from launching import run_job
 
 from jaxpose.models import resnet, torch_weights
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _save_random_weights(path, network, seed):
@@ -42,15 +38,13 @@ def test_twenty_steps_of_the_human36m_configuration_lower_the_loss(tiny_people, 
     "training.checkpoint_every": 0,
     "training.validation_batches": 1,
   }
-  done = subprocess.run(
-    [sys.executable, "launch/run.py", "--config=configs/dsl.py:human36m", "--stages=train"]
-    + [f"--workdir={tmp_path / 'run'}"]
-    + [f"--config.{name}={value}" for name, value in values.items()],
-    cwd=ROOT,
+  done = run_job(
+    "run",
+    "--config=configs/dsl.py:human36m",
+    "--stages=train",
+    f"--workdir={tmp_path / 'run'}",
+    *(f"--config.{name}={value}" for name, value in values.items()),
     env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},  # one device: a batch of one
-    capture_output=True,
-    text=True,
-    check=False,
   )
   assert done.returncode == 0, done.stderr
   lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]

@@ -1,31 +1,17 @@
 """The whole journey from the command line, on the smallest configuration."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def _launch(job, *arguments):
-  return subprocess.run(
-    [sys.executable, f"launch/{job}.py", *arguments],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+from launching import run_job
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp("journey")
   arguments = (f"--workdir={folder / 'run'}", f"--data_root={folder / 'data'}")
-  done = _launch("run", "--config=configs/dsl.py:smoke", *arguments)
+  done = run_job("run", "--config=configs/dsl.py:smoke", *arguments)
   assert done.returncode == 0, done.stdout + done.stderr
   return folder, arguments, done
 
@@ -52,7 +38,7 @@ def test_the_table_holds_mean_pose_trained_and_random(run):
 def test_a_second_start_finds_everything_done(run):
   folder, arguments, _ = run
   before = (folder / "run" / "metrics.jsonl").read_bytes()
-  again = _launch("run", "--config=configs/dsl.py:smoke", *arguments)
+  again = run_job("run", "--config=configs/dsl.py:smoke", *arguments)
   assert again.returncode == 0, again.stderr
   assert (folder / "run" / "metrics.jsonl").read_bytes() == before
   assert "finished before" in again.stdout
@@ -60,7 +46,7 @@ def test_a_second_start_finds_everything_done(run):
 
 def test_training_goes_on_where_it_stopped(run):
   folder, arguments, _ = run
-  more = _launch(
+  more = run_job(
     "run",
     "--config=configs/dsl.py:smoke",
     *arguments,

@@ -1,34 +1,20 @@
 """The supervised floor from the command line, on the smallest configuration."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from launching import run_job
 
 from jaxpose.evaluation.probe_records import load_reference
 from jaxpose.experiment import Experiment
 from jaxpose.methods.supervised import compute_label_statistics
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def _launch(job, *arguments):
-  return subprocess.run(
-    [sys.executable, f"launch/{job}.py", *arguments],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-
 
 @pytest.fixture(scope="module")
 def run(tiny_people, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("floor")
-  done = _launch(
+  done = run_job(
     "run",
     "--config=configs/supervised.py:smoke",
     f"--workdir={workdir}",
@@ -92,7 +78,7 @@ def test_label_statistics_are_those_of_the_training_split(run):
 
 @pytest.mark.parametrize("job", ["export", "report"])
 def test_jobs_that_need_a_scene_say_so(run, job):
-  done = _launch(job, f"--workdir={run[0]}")
+  done = run_job(job, f"--workdir={run[0]}")
   assert done.returncode == 1
   assert "supervised network" in done.stderr
   assert len(done.stderr.strip().splitlines()) == 1
@@ -100,7 +86,7 @@ def test_jobs_that_need_a_scene_say_so(run, job):
 
 def test_its_probe_is_its_score(run):
   before = load_reference(run[0] / "probe" / "reference.json")
-  done = _launch("probe", f"--workdir={run[0]}")
+  done = run_job("probe", f"--workdir={run[0]}")
   assert done.returncode == 0, done.stderr
   assert "| supervised |" in done.stdout
   again = load_reference(run[0] / "probe" / "reference.json")

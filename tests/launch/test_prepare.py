@@ -1,4 +1,3 @@
-import pathlib
 import subprocess
 import sys
 import time
@@ -7,16 +6,10 @@ import types
 import cv2
 import numpy as np
 import pytest
+from launching import ROOT, run_job
 
 from datasets import registry
 from launch import prepare
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def run(*arguments):
-  command = [sys.executable, str(ROOT / "launch" / "prepare.py"), *arguments]
-  return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def write_video(path, count):
@@ -28,7 +21,7 @@ def write_video(path, count):
 
 def test_help_names_the_flags_and_loads_nothing_heavy():
   begin = time.monotonic()
-  result = run("--help")
+  result = run_job("prepare", "--help")
   assert "--source" in result.stdout
   assert "takes.toml" in result.stdout
   assert time.monotonic() - begin < 10  # 0.3 s on an idle machine
@@ -42,13 +35,13 @@ def test_a_damaged_file_makes_the_exit_status_one(tmp_path):
   write_video(folder / "good.avi", 4)
   (folder / "bad.mp4").write_bytes(b"nothing")
   common = ("--source=videos", f"--path={folder}", f"--out={tmp_path / 'out'}", "--workers=1")
-  result = run(*common)
+  result = run_job("prepare", *common)
   assert result.returncode == 1
   assert "bad.mp4" in result.stdout
   assert "left out bad" in result.stderr
   assert (tmp_path / "out/video_folder/default/1.0.0/dataset_info.json").is_file()
   (folder / "bad.mp4").unlink()
-  result = run(*common, "--image_size=16", "--set=subject=anna")
+  result = run_job("prepare", *common, "--image_size=16", "--set=subject=anna")
   assert result.returncode == 0, result.stderr
   text = (tmp_path / "out/video_folder/default/1.0.0/sequences_train.json").read_text()
   assert '"anna"' in text
@@ -56,12 +49,14 @@ def test_a_damaged_file_makes_the_exit_status_one(tmp_path):
 
 
 def test_a_misspelt_source_or_key_is_said_in_a_line(tmp_path):
-  result = run("--source=synthetic_poeple", f"--out={tmp_path}")
+  result = run_job("prepare", "--source=synthetic_poeple", f"--out={tmp_path}")
   assert result.returncode == 1
   assert "synthetic_people" in result.stderr
   assert "Traceback" not in result.stderr
   write_video(tmp_path / "a.avi", 2)
-  result = run(f"--path={tmp_path}", f"--out={tmp_path / 'out'}", "--set=subjct=anna")
+  result = run_job(
+    "prepare", f"--path={tmp_path}", f"--out={tmp_path / 'out'}", "--set=subjct=anna"
+  )
   assert result.returncode == 1
   assert "did you mean 'subject'" in result.stderr
 

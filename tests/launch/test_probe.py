@@ -2,18 +2,15 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from launching import run_job
 
 from configs import dsl
 from jaxpose.embeddings import save_embeddings
 from jaxpose.evaluation.regressor import load_regressor
 from jaxpose.skeleton import H36M17
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _make_run(workdir: pathlib.Path) -> None:
@@ -43,20 +40,10 @@ def _make_run(workdir: pathlib.Path) -> None:
       save_embeddings(path, {**shared, "time_variant": vectors.astype(np.float32)})
 
 
-def _probe(workdir: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    [sys.executable, "launch/probe.py", f"--workdir={workdir}", *arguments],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-
-
 def test_a_run_is_probed_from_the_command_line(tmp_path):
   _make_run(tmp_path / "run")
   options = ("--regressor=linear", "--learning_rate=0.03", "--steps=150", "--seeds=0,1")
-  done = _probe(tmp_path / "run", "--label_counts=20,50%,all", *options)
+  done = run_job("probe", f"--workdir={tmp_path / 'run'}", "--label_counts=20,50%,all", *options)
   assert done.returncode == 0, done.stderr
   for word in ("| 60 | mean pose |", "| 30 | random |", "| 20 | trained |", "N-MPJPE/17 joints"):
     assert word in done.stdout
@@ -83,13 +70,13 @@ def test_a_run_is_probed_from_the_command_line(tmp_path):
 )
 def test_requests_that_cannot_be_are_said_in_a_line(tmp_path, arguments, words):
   _make_run(tmp_path / "run")
-  done = _probe(tmp_path / "run", *arguments)
+  done = run_job("probe", f"--workdir={tmp_path / 'run'}", *arguments)
   assert done.returncode == 1
   assert done.stderr.startswith("error: ")
   assert all(word in done.stderr for word in words), done.stderr
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-  done = _probe(tmp_path)
+  done = run_job("probe", f"--workdir={tmp_path}")
   assert done.returncode == 1
   assert "config.json" in done.stderr

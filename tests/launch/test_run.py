@@ -1,24 +1,15 @@
-import pathlib
-import subprocess
-import sys
 import time
 
 import pytest
+from launching import ROOT, run_job
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 JOBS = sorted(p.stem for p in (ROOT / "launch").glob("*.py") if p.stem not in ("__init__", "cli"))
-
-
-def _launch(*arguments):
-  return subprocess.run(
-    [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-  )
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_help_comes_at_once_and_lists_the_jobs_options(job):
   begin = time.monotonic()
-  done = _launch(f"launch/{job}.py", "--help")
+  done = run_job(job, "--help")
   assert f"launch/{job}.py:" in done.stdout
   assert "jax" not in done.stderr
   assert time.monotonic() - begin < 20  # 2 s on a quiet machine; this one is shared
@@ -36,7 +27,7 @@ def test_help_comes_at_once_and_lists_the_jobs_options(job):
   ],
 )
 def test_a_mistyped_option_is_said_in_one_line_that_names_it(argument, word):
-  done = _launch("launch/run.py", "--config=configs/dsl.py", argument)
+  done = run_job("run", "--config=configs/dsl.py", argument)
   assert done.returncode != 0
   assert done.stderr.startswith("error: ")
   assert word in done.stderr
@@ -44,6 +35,6 @@ def test_a_mistyped_option_is_said_in_one_line_that_names_it(argument, word):
 
 
 def test_a_data_set_that_must_be_had_from_its_owners_is_asked_for(tmp_path):
-  done = _launch("launch/run.py", "--config=configs/dsl.py:human36m", f"--workdir={tmp_path}")
+  done = run_job("run", "--config=configs/dsl.py:human36m", f"--workdir={tmp_path}")
   assert done.returncode == 1
   assert "--config.data.directory" in done.stderr

@@ -18,10 +18,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxpose import files
+
 MANIFEST, CONSTANTS = "manifest.json", "constants.npz"
 FORMAT = 1
 _SHARD_ROWS = 1_000_000
-_PARTIAL = ".partial"
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -143,14 +144,8 @@ def save_embeddings(path: str | os.PathLike[str], arrays: Arrays) -> None:
     if np.asarray(array).dtype.hasobject:
       raise ValueError(f"column {name} holds Python objects; give plain arrays")
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + _PARTIAL)
-  with _named_errors(path):
-    try:
-      with open(partial, "wb") as file:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-      os.replace(partial, path)
-    finally:
-      partial.unlink(missing_ok=True)
+  with _named_errors(path), files.replacing(path) as partial, open(partial, "wb") as file:
+    np.savez(file, **dict(arrays))  # type: ignore[arg-type]
 
 
 class EmbeddingWriter:
@@ -165,7 +160,7 @@ class EmbeddingWriter:
 
   def __init__(self, path: str | os.PathLike[str], shard_rows: int = _SHARD_ROWS) -> None:
     self._path = pathlib.Path(path)
-    self._folder = self._path.with_name(self._path.name + _PARTIAL)
+    self._folder = self._path.with_name(self._path.name + files.PARTIAL)
     self._shard_rows = shard_rows
     self._columns: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
     self._open: dict[str, _Shard] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import building
+from jaxpose import building, files
 from jaxpose.data.index import Dataset, open_dataset
 
 Batch = Mapping[str, Any]
@@ -59,9 +59,8 @@ class Experiment:
   def save_config(self) -> None:
     """Writes the configuration into the work directory."""
     self.workdir.mkdir(parents=True, exist_ok=True)
-    new = self.workdir / (CONFIG_FILE + ".new")
-    new.write_text(self.config_json(), encoding="utf-8")
-    new.replace(self.workdir / CONFIG_FILE)
+    with files.replacing(self.workdir / CONFIG_FILE) as partial:
+      partial.write_text(self.config_json(), encoding="utf-8")
 
   def config_json(self) -> str:
     """The configuration as JSON, keys in order."""

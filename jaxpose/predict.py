@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxpose import files
 from jaxpose.api import Model
 from jaxpose.data import background as backgrounds
 from jaxpose.data import transforms, trc, video
@@ -307,9 +308,8 @@ def _save(
 ) -> list[pathlib.Path]:
   skeleton = regressor.skeleton
   target = stem.with_name(f"{stem.name}_poses.npz")
-  partial = target.with_name(target.name + ".partial")
   pose = np.asarray(columns["pose3d_mm"], np.float32)
-  with open(partial, "wb") as file:
+  with files.replacing(target) as partial, open(partial, "wb") as file:
     np.savez_compressed(
       file,
       pose3d_mm=pose,
@@ -322,7 +322,6 @@ def _save(
       skeleton=np.array(json.dumps(skeleton.to_dict())),
       image_size=np.array(size, np.int32),
     )
-  os.replace(partial, target)
   markers = stem.with_name(f"{stem.name}.trc")
   trc.save_trc(
     markers,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxpose import files
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import RESULTS, ProbeResults, load_results
 from jaxpose.evaluation.regressor import load_regressor
@@ -56,9 +57,8 @@ def save_report(report: Report, path: str | os.PathLike[str]) -> None:
   """Writes the page, as a whole or not at all."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(sections.build_page(report), encoding="utf-8")
-  os.replace(partial, path)
+  with files.replacing(path) as partial:
+    partial.write_text(sections.build_page(report), encoding="utf-8")
 
 
 def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Report:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpose import files
+
 
 def camera_to_trc(points_cam: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
   """(x, −y, −z): from camera axes (x right, y down, z away) to X right, Y up, Z to the camera.
@@ -54,9 +56,8 @@ def save_trc(
     known = np.isfinite(pose).all(axis=1, keepdims=True)
     cells = [f"{v:.3f}" if ok else "" for v, ok in _cells(pose, known)]
     lines.append("\t".join([str(int(number)), f"{float(moment):.6f}", *cells]))
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-  os.replace(partial, path)
+  with files.replacing(path) as partial:
+    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _cells(pose: np.ndarray, known: np.ndarray) -> list[tuple[float, bool]]:

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpose import files
+
 _KEYS = ("sequence", "camera", "frame")
 _AXES = ("_x_mm", "_y_mm", "_z_mm")
 SPLITS = ("train", "test")
@@ -56,14 +58,12 @@ def write_label_table(
   rows = np.asarray(rows)
   sequences = np.asarray(embeddings["sequence_names"])[np.asarray(embeddings["sequence"][rows])]
   cameras, frames = np.asarray(embeddings["camera"][rows]), np.asarray(embeddings["frame"][rows])
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "w", newline="", encoding="utf-8") as file:
+  with files.replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
     writer.writerow([*_KEYS, "id", "split", *(j + axis for j in joints for axis in _AXES)])
     blank = [""] * (3 * len(joints))
     for name, camera, frame, row in zip(sequences, cameras, frames, rows, strict=True):
       writer.writerow([name, int(camera), int(frame), int(row), split, *blank])
-  os.replace(partial, path)
 
 
 def read_label_table(path: str | os.PathLike[str]) -> LabelTable:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxpose import files
 from jaxpose.evaluation.regressor import Regressor, load_regressor, save_regressor
 
 RECORDS, RESULTS, REGRESSOR = "records.json", "results.json", "regressor.npz"
@@ -187,6 +188,5 @@ def load_reference(path: str | os.PathLike[str]) -> Reference:
 def write_json(path: pathlib.Path, values: Any) -> None:
   """Writes a JSON file as a whole or not at all."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-  os.replace(partial, path)
+  with files.replacing(path) as partial:
+    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float
 
+from jaxpose import files
 from jaxpose.skeleton import Skeleton
 
 ARCHITECTURES = ("mlp", "residual", "linear")
@@ -186,10 +187,8 @@ def save_regressor(path: str | os.PathLike[str], regressor: Regressor) -> None:
     arrays[f"variables/{name}"] = np.asarray(value)
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "wb") as file:
+  with files.replacing(path) as partial, open(partial, "wb") as file:
     np.savez(file, **arrays)
-  os.replace(partial, path)
 
 
 def load_regressor(path: str | os.PathLike[str]) -> Regressor:

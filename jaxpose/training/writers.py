@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from jaxpose import files
+
 TIMES = "time/"  # names of what differs between two runs of the same configuration
 
 
@@ -41,9 +43,8 @@ class JsonLinesWriter:
     """Drops lines after `step`, and a last line that was cut off."""
     kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= step] if step else []
     self._path.parent.mkdir(parents=True, exist_ok=True)
-    replacement = self._path.with_name(self._path.name + ".new")
-    replacement.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(replacement, self._path)
+    with files.replacing(self._path) as partial:
+      partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     self._file = self._path.open("a", encoding="utf-8")
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxpose.data.index import Dataset
 from jaxpose.data.records import EMPTY
+from jaxpose.data.sampling import evenly_spread
 from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 Variables = dict[str, Any]
@@ -93,9 +94,7 @@ def compute_label_statistics(dataset: Dataset) -> Any:
       f"{dataset.directory}, split {dataset.split}, has no 3D labels: a supervised network needs"
       " them"
     )
-  count = min(len(ids), STATISTICS_FRAMES)
-  chosen = ids[np.linspace(0, len(ids) - 1, count).round().astype(int)]
-  poses, valid = dataset.read_poses(chosen)
+  poses, valid = dataset.read_poses(evenly_spread(ids, STATISTICS_FRAMES))
   return supervised.compute_label_statistics(poses, valid, dataset.skeleton.root)
 
 

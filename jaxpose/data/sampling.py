@@ -83,11 +83,10 @@ def build_triplets(
   return dataclasses.replace(table, references=references)
 
 
-def spread_ids(num_frames: int, limit: int | None) -> Int[np.ndarray, " n"]:
-  """At most `limit` frame ids, evenly spread over all of them; None for all."""
-  if limit is None or limit >= num_frames:
-    return np.arange(num_frames)
-  return np.arange(limit) * num_frames // limit
+def evenly_spread(values: np.ndarray, limit: int) -> np.ndarray:
+  """At most `limit` of the values, evenly spaced from the first to the last."""
+  count = min(len(values), limit)
+  return values[np.linspace(0, len(values) - 1, count).round().astype(int)]
 
 
 def choose_sequences(index: Index, fraction: float, seed: int) -> Int[np.ndarray, " n"]:

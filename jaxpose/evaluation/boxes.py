@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from jaxpose import geometry
+from jaxpose.data.sampling import evenly_spread
 
 _STARTS = 6
 _SAMPLE = 1000  # boxes that the search for the constant box looks at
@@ -58,7 +59,7 @@ def best_constant_box(
   boxes = boxes[keep]
   if not len(boxes):
     raise ValueError("no frame with a person and a true box: no constant box to choose")
-  boxes = boxes[np.linspace(0, len(boxes) - 1, min(len(boxes), _SAMPLE)).round().astype(int)]
+  boxes = evenly_spread(boxes, _SAMPLE)
   starts = np.stack([np.median(boxes, axis=0), boxes.mean(axis=0), _hull(boxes)])
   starts = np.concatenate([starts, boxes[:: max(1, len(boxes) // 50)]])
   scores = np.array([geometry.box_iou(start[None], boxes).mean() for start in starts])

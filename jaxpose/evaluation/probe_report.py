@@ -10,7 +10,7 @@ from jaxpose.evaluation.probe import MEAN_POSE
 from jaxpose.evaluation.probe_records import ProbeResults, save_results
 
 MARKDOWN, PLOT = "results.md", "label_efficiency.png"
-_METRICS = ("MPJPE", "N-MPJPE", "P-MPJPE")
+METRICS = ("MPJPE", "N-MPJPE", "P-MPJPE")
 
 
 def write_probe_report(
@@ -43,7 +43,7 @@ def markdown_table(results: ProbeResults) -> str:
   ]
   if not results.records:
     return "\n".join([*lines, "No labelled test frame: nothing was scored.", ""])
-  names = [metric_name(metric, results.num_joints) for metric in _METRICS]
+  names = [metric_name(metric, results.num_joints) for metric in METRICS]
   ratio = f"{names[1]} ÷ mean pose"
   lines.append("mm, mean ± standard deviation over seeds.")
   lines.append("")
@@ -51,7 +51,7 @@ def markdown_table(results: ProbeResults) -> str:
   lines.append("|---:|---|" + "---:|" * (len(names) + 1))
   for labels in results.label_counts:
     for row in results.rows:
-      cells = [_cell(results.of(row, labels, name)) for name in names]
+      cells = [mean_and_spread(results.of(row, labels, name)) for name in names]
       if any(cells):
         base = results.of(MEAN_POSE, labels, names[1])
         value = results.of(row, labels, names[1])
@@ -60,7 +60,8 @@ def markdown_table(results: ProbeResults) -> str:
   return "\n".join([*lines, ""])
 
 
-def _cell(values: np.ndarray) -> str:
+def mean_and_spread(values: np.ndarray) -> str:
+  """`31.2 ± 0.4`: the mean and, of several, the standard deviation; nothing for no values."""
   if not len(values):
     return ""
   spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""

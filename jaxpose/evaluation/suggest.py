@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation.protocols import has_person
 
 METHODS = ("kmeans", "kcenter")
@@ -34,9 +35,7 @@ def suggest_frames(
   rows = np.flatnonzero(has_person(embeddings))
   if not 1 <= count <= len(rows):
     raise ValueError(f"cannot suggest {count} frames: {len(rows)} frames show a person")
-  most = max(_MOST, count)
-  if len(rows) > most:
-    rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+  rows = evenly_spread(rows, max(_MOST, count))
   table = np.asarray(embeddings[feature][rows], np.float32)
   std = table.std(axis=0)
   table = (table - table.mean(axis=0)) / np.where(std > 0, std, 1.0)

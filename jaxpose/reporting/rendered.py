@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpose import drawing, geometry
+from jaxpose.data.sampling import evenly_spread
 from jaxpose.reporting.content import FrameGroup, FrameView, Image, SwapGrid
 from jaxpose.reporting.markup import number
 
@@ -214,9 +215,8 @@ def gather_backgrounds(dataset: Any, split: str, limit: int) -> list[tuple[str, 
   index = dataset.index
   _, first = np.unique(index.background, return_index=True)
   first = np.sort(first)
-  picked = first[np.linspace(0, len(first) - 1, min(limit, len(first))).round().astype(int)]
   found = []
-  for track in picked:
+  for track in evenly_spread(first, limit):
     sequence = dataset.sequences[int(index.sequence[track])]
     camera = sequence["tracks"][int(index.camera[track])]["name"]
     image = dataset.background(int(index.background[track]))

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpose import geometry
+from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import boxes, metrics, protocols
 from jaxpose.evaluation.probe_records import ProbeResults
+from jaxpose.evaluation.probe_report import METRICS, mean_and_spread
 from jaxpose.evaluation.regressor import Regressor
 from jaxpose.reporting.charts import Curves
 from jaxpose.reporting.content import PoseView, Table, Timeline
@@ -18,7 +20,6 @@ from jaxpose.reporting.markup import number
 from jaxpose.reporting.rendered import found_iou, frame_ids, frame_title
 
 _SCORED = 1000  # frames that the box table looks at, at most
-_METRICS = ("MPJPE", "N-MPJPE", "P-MPJPE")
 
 
 def gather_boxes(
@@ -37,7 +38,7 @@ def gather_boxes(
   rows = np.flatnonzero(np.isfinite(found_iou(embeddings)))
   if not len(rows):
     return None
-  rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SCORED)).round().astype(int)]
+  rows = evenly_spread(rows, _SCORED)
   true = np.asarray(embeddings["box_true_px"], np.float64)[rows]
   constant = boxes.best_constant_box(true)
   start = geometry.box_to_corners_px(np.asarray(untrained, np.float64), *image_size)
@@ -187,24 +188,17 @@ def probe_tables(results: ProbeResults) -> list[Table]:
   if not results.records:
     return []
   tables = []
-  for metric in _METRICS:
+  for metric in METRICS:
     name = metrics.metric_name(metric, results.num_joints)
     rows = []
     for labels in results.label_counts:
       cells = [results.of(row, labels, name) for row in results.rows]
-      rows.append([str(labels), *(_spread(values) for values in cells)])
+      rows.append([str(labels), *(mean_and_spread(values) or "–" for values in cells)])
     note = ""
     if metric == "N-MPJPE" and results.rows:
       note = "The papers' main number is N-MPJPE; ± is the spread over seeds."
     tables.append(Table(f"{name}, mm", ["labels", *results.rows], rows, note))
   return tables
-
-
-def _spread(values: Float[np.ndarray, " S"]) -> str:
-  if not len(values):
-    return "–"
-  spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-  return f"{values.mean():.1f}{spread}"
 
 
 def load_curves(path: pathlib.Path) -> Curves:

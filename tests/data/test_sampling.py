@@ -15,9 +15,9 @@ from jaxpose.data.sampling import (
   build_quadruples,
   build_triplets,
   choose_sequences,
+  evenly_spread,
   sample_quadruples,
   sample_triplets,
-  spread_ids,
   unused_tracks,
 )
 
@@ -245,10 +245,14 @@ def test_uniform_numbers_are_uniform_and_independent():
   )
 
 
-def test_spread_ids_and_sequences():
-  np.testing.assert_array_equal(spread_ids(10, 4), [0, 2, 5, 7])
-  np.testing.assert_array_equal(spread_ids(3, None), [0, 1, 2])
-  np.testing.assert_array_equal(spread_ids(3, 9), [0, 1, 2])
+def test_evenly_spread_values_hold_the_first_and_the_last():
+  np.testing.assert_array_equal(evenly_spread(np.arange(5, 15), 4), [5, 8, 11, 14])
+  np.testing.assert_array_equal(evenly_spread(np.array([[1, 2], [3, 4]]), 9), [[1, 2], [3, 4]])
+  np.testing.assert_array_equal(evenly_spread(np.arange(5, 15), 1), [5])
+  assert len(evenly_spread(np.arange(0), 3)) == 0
+
+
+def test_a_larger_share_of_the_sequences_holds_the_smaller():
   index = make_index([range(4)] * 20)
   small, large = choose_sequences(index, 0.2, 7), choose_sequences(index, 0.5, 7)
   assert (len(small), len(large)) == (4, 10)

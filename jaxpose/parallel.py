@@ -4,7 +4,6 @@ Outside of the axis (embedding, tests, plain `jit`) every collective is the iden
 is written once.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -112,11 +111,6 @@ def replicate(tree: Any, over: Devices) -> Any:
   """A copy of every array on every device of this process; never shares memory with `tree`."""
   sharding = _sharding(over, jax.sharding.PartitionSpec())
   return jax.device_put(tree, sharding, may_alias=False)
-
-
-def unshard_batch(tree: Any) -> Any:
-  """The inverse of `split_batch`: `[devices, b, ...] -> [devices·b, ...]`."""
-  return jax.tree.map(lambda x: x.reshape(math.prod(x.shape[:2]), *x.shape[2:]), tree)
 
 
 def to_host(tree: Any) -> Any:

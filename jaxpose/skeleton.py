@@ -54,10 +54,6 @@ class Skeleton:
     """(child, parent) of every bone."""
     return tuple((j, p) for j, p in enumerate(self.parents) if j != p)
 
-  def root_position(self, joints: Any) -> Any:
-    """Mean of the root joints: [..., J, 3] -> [..., 1, 3], same unit."""
-    return sum(joints[..., r : r + 1, :] for r in self.root) / len(self.root)
-
   def to_dict(self) -> dict[str, Any]:
     """Plain lists, for JSON."""
     return dataclasses.asdict(self)
@@ -182,17 +178,6 @@ SMPL24 = _build(
 )
 
 SKELETONS = {s.name: s for s in (H36M17, MPI13, DIVING13, SMPL24)}
-
-
-def skeleton_by_name(name: str) -> Skeleton:
-  """One of the standard skeletons.
-
-  Raises:
-    ValueError: there is none of that name.
-  """
-  if name not in SKELETONS:
-    raise ValueError(f"no skeleton named {name!r}; there are {', '.join(sorted(SKELETONS))}")
-  return SKELETONS[name]
 
 
 # Parents by the usual names of marker-less trackers, nearest candidate first.

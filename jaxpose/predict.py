@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from jaxpose import files
 from jaxpose.api import Model
@@ -18,7 +18,8 @@ from jaxpose.data import transforms, trc, video
 from jaxpose.evaluation.regressor import Regressor
 from jaxpose.overlay import OverlayWriter
 
-BACKGROUNDS = ("robust", "median", "still", "dive")
+BACKGROUNDS = ("robust", "median", "still", "dive", "panorama")
+_PANORAMA_SIDE = 256  # px: longest side of the frames that are registered, as prepare stores them
 _SAMPLES = 80  # frames that a background is estimated from
 _CHECK_EVERY = 10  # frames between two looks for a second person
 _TWO_SHARE = 0.2  # of the frames with somebody: from here on a second person is reported
@@ -33,8 +34,8 @@ class Options:
   """How videos are read and what is written.
 
   Attributes:
-    background: one of `BACKGROUNDS`, estimated from the video itself, or the path of an image or of
-      a clip of the empty scene.
+    background: one of `BACKGROUNDS`, estimated from the video itself ("panorama" for a camera that
+      turns), or the path of an image or of a clip of the empty scene.
     every: only each n-th frame.
     overlay: write the overlay video too.
   """
@@ -124,7 +125,7 @@ def predict_video(
   """
   info = video.probe_video(path)
   size = (info.height, info.width)
-  empty = find_background(path, options.background, model.image_size, size)
+  empty = find_background(path, options.background, model.image_size, size, options.every)
   stem.parent.mkdir(parents=True, exist_ok=True)
   columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
   crowd: list[bool] = []
@@ -132,7 +133,9 @@ def predict_video(
   overlay = OverlayWriter(stem, rate, size) if options.overlay else None
   try:
     for frames, small in _batches(path, options.every, model):
-      found = model.render(small, empty)
+      done = len(columns["frame"])
+      behind = empty.at(range(done, done + len(frames)))
+      found = model.render(small, behind)
       pose = regressor.predict(found[regressor.feature])
       pose[found["presence"] < 0.5] = np.nan
       found["box_px"] = model.boxes_on_image(found["box"], size)
@@ -141,9 +144,9 @@ def predict_video(
       columns["time_s"] += [frame.time_s for frame in frames]
       for name in ("pose3d_mm", "presence", "box_px"):
         columns[name] += list(found[name])
-      for frame, image, presence in zip(frames, small, found["presence"], strict=True):
-        if frame.number // options.every % _CHECK_EVERY == 0 and not presence < 0.5:
-          crowd.append(count_regions(image, empty) > 1)
+      for i, presence in enumerate(found["presence"]):
+        if (done + i) % _CHECK_EVERY == 0 and not presence < 0.5:
+          crowd.append(count_regions(small[i], behind[i]) > 1)
       if overlay is not None:
         overlay.write([frame.image for frame in frames], found, regressor.skeleton)
     if not columns["frame"]:
@@ -188,22 +191,69 @@ def _letterbox(image: Image, size: tuple[int, int]) -> Image:
 # --- background --------------------------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class FixedBackground:
+  """One picture for a camera that stands still, letterboxed as the networks see it."""
+
+  image: Image
+
+  def at(self, rows: Sequence[int]) -> UInt8[np.ndarray, "B H W 3"]:
+    """The same behind each frame."""
+    return np.broadcast_to(self.image, (len(rows), *self.image.shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class PanoramaBackground:
+  """What each frame of a turning camera shows of a panorama, P2 §S.1.
+
+  Attributes:
+    panorama: the empty scene.
+    homographies: frame px -> panorama px, for frames of `frame_size` (height, width).
+    size: (height, width) that the networks see.
+  """
+
+  panorama: UInt8[np.ndarray, "P Q 3"]
+  homographies: Float[np.ndarray, "n 3 3"]
+  frame_size: tuple[int, int]
+  size: tuple[int, int]
+
+  def at(self, rows: Sequence[int]) -> UInt8[np.ndarray, "B H W 3"]:
+    """Behind the frames of these numbers, counted from 0 among the predicted ones, letterboxed."""
+    shown = [
+      transforms.warp_panorama(self.panorama, self.homographies[row], self.frame_size)
+      for row in rows
+    ]
+    return np.stack([_letterbox(image, self.size) for image in shown])
+
+
 def find_background(
-  path: pathlib.Path, how: str, size: tuple[int, int], frame_size: tuple[int, int]
-) -> Image:
-  """The empty scene, letterboxed to `size`.
+  path: pathlib.Path,
+  how: str,
+  size: tuple[int, int],
+  frame_size: tuple[int, int],
+  every: int = 1,
+) -> FixedBackground | PanoramaBackground:
+  """The empty scene behind each frame, letterboxed to `size`.
 
   Args:
     path: the video.
     how: one of `BACKGROUNDS`, or an image or clip of the empty scene.
     frame_size: (height, width) of the video's frames.
+    every: only each n-th frame is registered for a panorama, as only these are predicted.
 
   Raises:
     FileNotFoundError: `how` is neither a method nor a file.
-    ValueError: the file is no image and no clip, or of another shape than the video.
+    ValueError: the file is no image and no clip, or of another shape than the video; or frames of a
+      moving camera have too little in common to be registered.
   """
+  if how == "panorama":
+    return _find_panorama(path, every, size, frame_size)
   if how in BACKGROUNDS:
-    return _estimate(path, how, size)
+    return FixedBackground(_estimate(path, how, size))
+  return FixedBackground(_read_background(how, size, frame_size))
+
+
+def _read_background(how: str, size: tuple[int, int], frame_size: tuple[int, int]) -> Image:
   file = pathlib.Path(how)
   if not file.is_file():
     raise FileNotFoundError(
@@ -224,6 +274,30 @@ def find_background(
       "give a picture of the same camera"
     )
   return _letterbox(image, size)
+
+
+class _SmallFrames:
+  """A video's frames at `_PANORAMA_SIDE`, without bars, decoded anew each time they are asked for.
+
+  Bars of a letterbox would stand still while the scene moves, so they must not be registered.
+  """
+
+  def __init__(self, path: pathlib.Path, every: int, geometry: video.FrameGeometry) -> None:
+    self._path, self._every, self._geometry = path, every, geometry
+
+  def __iter__(self) -> Iterator[Image]:
+    for frame in video.read_frames(self._path, every=self._every):
+      yield self._geometry.apply(frame.image)
+
+
+def _find_panorama(
+  path: pathlib.Path, every: int, size: tuple[int, int], frame_size: tuple[int, int]
+) -> PanoramaBackground:
+  height, width = frame_size
+  geometry = video.make_geometry(width, height, image_size=_PANORAMA_SIDE)
+  frames = _SmallFrames(path, every, geometry)
+  panorama, homographies = backgrounds.compute_panorama(frames)
+  return PanoramaBackground(panorama, homographies, geometry.size, size)
 
 
 def _estimate(path: pathlib.Path, how: str, size: tuple[int, int]) -> Image:

@@ -24,8 +24,8 @@ _REGRESSOR = flags.DEFINE_string(
 _BACKGROUND = flags.DEFINE_string(
   "background",
   "robust",
-  "How the empty scene is found: robust, median, still (a person who stays in place), dive, or the"
-  " path of an image or of a clip of the empty scene.",
+  "How the empty scene is found: robust, median, still (a person who stays in place), dive,"
+  " panorama (a camera that turns), or the path of an image or of a clip of the empty scene.",
 )
 _EVERY = flags.DEFINE_integer("every", 1, "Only each n-th frame.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", 16, "Frames held at a time.", lower_bound=1)

@@ -176,9 +176,62 @@ def test_regions_are_counted_by_size_and_distance():
 def test_the_background_is_estimated_from_the_whole_video(tmp_path):
   source = write_video(tmp_path / "walk.mp4", walk(40, empty=0))
   for how in ("median", "robust"):
-    found = predict.find_background(source, how, SIZE, (HEIGHT, WIDTH))
+    found = predict.find_background(source, how, SIZE, (HEIGHT, WIDTH)).image
     assert found.shape == (*SIZE, 3)
     assert np.abs(found.astype(int) - 30).max() <= 8, how
+
+
+PAN_HEIGHT, PAN_WIDTH = 160, 240
+
+
+def write_pan(path, count=30, empty=4, flat=False):
+  """A camera that turns right by 5 px a frame; after `empty` frames a person walks along.
+
+  Returns the path and the person's boxes on the frames, px; the person stands out by colour alone.
+  """
+  coarse = np.random.default_rng(0).integers(20, 130, (20, 60, 3)).astype(np.uint8)
+  scene = cv2.resize(coarse, (2 * PAN_WIDTH, PAN_HEIGHT), interpolation=cv2.INTER_CUBIC)
+  if flat:
+    scene[:] = 70
+  writer = cv2.VideoWriter(
+    str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (PAN_WIDTH, PAN_HEIGHT)
+  )
+  boxes = np.full((count, 4), np.nan)
+  for i in range(count):
+    image = scene[:, 5 * i : 5 * i + PAN_WIDTH].copy()
+    if i >= empty:
+      boxes[i] = x0, y0, x1, y1 = 20 + 5 * i, 40, 49 + 5 * i, 139
+      image[y0 : y1 + 1, x0 : x1 + 1] = 250
+    writer.write(image)
+  writer.release()
+  return path, boxes
+
+
+def test_a_camera_that_turns_has_its_part_of_the_panorama_behind_each_frame(model, tmp_path):
+  source, boxes = write_pan(tmp_path / "pan.mp4")
+  # A person fills about 6·20 px of 32·48 and differs by about 0.7 in three channels: gain 170.
+  model.calibration = SURE._replace(scale=20.0, threshold=float(np.arcsinh(2.5)))
+  (done,), failed = run(model, source, tmp_path / "out", background="panorama", every=2)
+  assert failed == []
+  with np.load(done.files[0]) as file:
+    found = {name: file[name] for name in ("frame", "presence", "box_px")}
+  np.testing.assert_array_equal(found["frame"], np.arange(0, 30, 2))
+  np.testing.assert_array_equal(found["presence"] > 0.5, found["frame"] >= 4)
+  # letterboxed by 1/5 and back: right to one pixel of the small picture
+  there = found["frame"] >= 4
+  np.testing.assert_allclose(found["box_px"][there], boxes[::2][there], atol=6)
+  # with one picture for all frames the scene itself differs, from side to side
+  (done,), _ = run(model, source, tmp_path / "out", background="median", every=2)
+  with np.load(done.files[0]) as file:
+    assert np.ptp(file["box_px"][:, ::2], axis=1).min() > PAN_WIDTH / 2
+
+
+def test_a_turning_camera_without_texture_is_named(model, tmp_path):
+  source, _ = write_pan(tmp_path / "flat.mp4", flat=True)
+  done, failed = run(model, source, tmp_path / "out", background="panorama")
+  assert done == []
+  assert len(failed) == 1
+  assert "too few points in common" in failed[0]
 
 
 def test_long_videos_are_sampled_evenly_in_one_pass(tmp_path, monkeypatch):
@@ -202,10 +255,10 @@ def test_a_given_background_must_be_of_the_same_shape(tmp_path):
   source = write_video(tmp_path / "walk.mp4", walk(12))
   picture = tmp_path / "empty.png"
   cv2.imwrite(str(picture), np.full((HEIGHT // 2, WIDTH // 2, 3), (10, 20, 30), np.uint8))
-  found = predict.find_background(source, str(picture), SIZE, (HEIGHT, WIDTH))
+  found = predict.find_background(source, str(picture), SIZE, (HEIGHT, WIDTH)).image
   assert (found == (30, 20, 10)).all()  # OpenCV writes BGR
   clip = write_video(tmp_path / "room.mp4", [[]] * 5, background=77)
-  found = predict.find_background(source, str(clip), SIZE, (HEIGHT, WIDTH))
+  found = predict.find_background(source, str(clip), SIZE, (HEIGHT, WIDTH)).image
   assert np.abs(found.astype(int) - 77).max() <= 4
   cv2.imwrite(str(picture), np.zeros((WIDTH, HEIGHT, 3), np.uint8))
   with pytest.raises(ValueError, match="same camera"):

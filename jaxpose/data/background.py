@@ -11,6 +11,7 @@ All take RGB or BGR stacks alike; they are deterministic.
 """
 
 import warnings
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -247,7 +248,7 @@ def _grow(
 
 
 def compute_panorama(
-  frames: UInt8[np.ndarray, "n H W 3"], *, max_samples: int = 100, max_factor: float = 6.0
+  frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, max_samples: int = 100, max_factor: float = 6.0
 ) -> tuple[UInt8[np.ndarray, "P Q 3"], Float[np.ndarray, "n 3 3"]]:
   """Panorama of a turning camera and the homography of each frame, frame px -> panorama px.
 
@@ -256,19 +257,17 @@ def compute_panorama(
   sampled frame shows are filled from around them.
 
   Args:
-    frames: of one size, in order of time.
+    frames: of one size, in order of time. They are gone through twice and not held, so that a long
+      video need not fit into memory.
     max_samples: frames that enter the median.
     max_factor: largest side of the panorama, in sides of a frame.
 
   Raises:
     ValueError: two consecutive frames have too few points in common, or the panorama explodes.
   """
-  if len(frames) == 0:
-    raise ValueError("a panorama needs at least one frame")
-  chain = _chain_homographies(frames)
-  middle = np.linalg.inv(chain[len(frames) // 2])
+  chain, (height, width) = _chain_homographies(frames)
+  middle = np.linalg.inv(chain[len(chain) // 2])
   to_middle = np.stack([_normalise(middle @ H) for H in chain])
-  height, width = frames.shape[1:3]
   corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], float)
   spots = np.concatenate([_transform(H, corners) for H in to_middle])
   low = np.floor(spots.min(axis=0))
@@ -284,12 +283,15 @@ def compute_panorama(
 
 
 def _blend(
-  frames: np.ndarray, homographies: np.ndarray, size: tuple[int, int], max_samples: int
+  frames: Iterable[np.ndarray], homographies: np.ndarray, size: tuple[int, int], max_samples: int
 ) -> UInt8[np.ndarray, "P Q 3"]:
-  ones = np.full(frames.shape[1:3], 255, np.uint8)
-  chosen = sample_evenly(len(frames), max_samples)
-  stack = [cv2.warpPerspective(frames[i], homographies[i], size) for i in chosen]
-  seen = [cv2.warpPerspective(ones, homographies[i], size) > 254 for i in chosen]
+  chosen = set(sample_evenly(len(homographies), max_samples).tolist())
+  stack, seen = [], []
+  for i, frame in enumerate(frames):
+    if i in chosen:
+      ones = np.full(frame.shape[:2], 255, np.uint8)
+      stack.append(cv2.warpPerspective(frame, homographies[i], size))
+      seen.append(cv2.warpPerspective(ones, homographies[i], size) > 254)
   out = np.zeros((size[1], size[0], 3), np.uint8)
   for row in range(0, size[1], 32):
     part = np.stack([image[row : row + 32] for image in stack]).astype(np.float32)
@@ -310,20 +312,28 @@ def _transform(H: np.ndarray, points: np.ndarray) -> np.ndarray:
   return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
-def _chain_homographies(frames: UInt8[np.ndarray, "n H W 3"]) -> Float[np.ndarray, "n 3 3"]:
-  """Maps of each frame into the first one: H_t = H_{t−1} · (t -> t − 1)."""
+def _chain_homographies(
+  frames: Iterable[UInt8[np.ndarray, "H W 3"]],
+) -> tuple[Float[np.ndarray, "n 3 3"], tuple[int, int]]:
+  """Maps of each frame into the first one, H_t = H_{t−1} · (t -> t − 1), and the frames' size."""
   detector = cv2.SIFT.create(nfeatures=1500)
   matcher = cv2.BFMatcher(cv2.NORM_L2)
-  chain = [np.eye(3)]
-  before = detector.detectAndCompute(cv2.cvtColor(frames[0], cv2.COLOR_RGB2GRAY), None)
-  for t in range(1, len(frames)):
-    now = detector.detectAndCompute(cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY), None)
-    H = _register(matcher, now, before)
-    if H is None:
-      raise ValueError(f"frames {t - 1} and {t} have too few points in common to be registered")
-    chain.append(_normalise(chain[-1] @ H))
+  chain: list[np.ndarray] = []
+  before, size = None, (0, 0)
+  for t, frame in enumerate(frames):
+    now = detector.detectAndCompute(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), None)
+    if before is None:
+      chain.append(np.eye(3))
+      size = (frame.shape[0], frame.shape[1])
+    else:
+      H = _register(matcher, now, before)
+      if H is None:
+        raise ValueError(f"frames {t - 1} and {t} have too few points in common to be registered")
+      chain.append(_normalise(chain[-1] @ H))
     before = now
-  return np.stack(chain)
+  if not chain:
+    raise ValueError("a panorama needs at least one frame")
+  return np.stack(chain), size
 
 
 def _register(matcher: cv2.BFMatcher, now: tuple, before: tuple) -> np.ndarray | None:

@@ -110,6 +110,22 @@ def test_panorama_knows_where_each_frame_lies():
     assert np.abs(back[8:-8, 8:-8].astype(int) - frame[8:-8, 8:-8]).mean() < 12
 
 
+def test_panorama_of_frames_that_are_decoded_anew_each_time():
+  scene = make_scene(seed=1)
+
+  class Decoded:
+    def __iter__(self):
+      for x in range(0, 60, 10):
+        yield scene[10:170, x : x + 200]
+
+  streamed = background.compute_panorama(Decoded(), max_samples=3)
+  held = background.compute_panorama(np.stack(list(Decoded())), max_samples=3)
+  for found, expected in zip(streamed, held, strict=True):
+    np.testing.assert_array_equal(found, expected)
+  with pytest.raises(ValueError, match="at least one frame"):
+    background.compute_panorama([])
+
+
 def test_panorama_needs_points_in_common():
   frames = np.stack([np.full((64, 64, 3), value, np.uint8) for value in (10, 200)])
   with pytest.raises(ValueError, match="frames 0 and 1"):

@@ -7,6 +7,7 @@ Columns (N frames, in order of sequence, camera, frame):
   mask_box_px [N, 4]    px of the smallest box around the mask ≥ 0.5; NaN where there is none
   presence [N]          0 (empty) to 1 (a person), calibrated on the training frames' presence_gain
   presence_gain [N]     squared error of the bare background minus that of the reconstruction
+  background_error [N]  squared error of the bare background
   mask_max [N]          largest value of the unnormalised mask
   sequence, camera, frame, time_s, subject, action [N]
   present [N]           as recorded: -1 unknown, 0 empty, 1 person
@@ -110,7 +111,7 @@ def export_embeddings(
 
   Args:
     embed: a batch of frames -> time_variant, time_invariant, box and more ([B, ...] each); with
-      gain, presence is estimated too.
+      gain and background_error, presence is estimated too.
     batches: as `data.pipeline.make_frame_batches` gives them; padding has `valid` False.
     split: names the file.
     num_frames: for the time left.
@@ -149,9 +150,9 @@ def _derive_presence(
 ) -> PresenceCalibration:
   """Adds the column `presence`, calibrated on these very frames where nothing else is given."""
   if calibration is None:
-    gains = writer.column("presence_gain")
+    gains, errors = writer.column("presence_gain"), writer.column("background_error")
     step = -(-len(gains) // _CALIBRATION_ROWS)
-    calibration = calibrate_presence(gains[::step])
+    calibration = calibrate_presence(gains[::step], errors[::step])
   border = calibration
   writer.derive("presence", "presence_gain", lambda gain: estimate_presence(gain, border))
   return border

@@ -65,6 +65,7 @@ def _embed(batch) -> dict[str, np.ndarray]:
     "box": np.stack([frame * 0 + 0.5, frame * 0 + 0.25, frame / 100, -frame / 100], axis=1),
     "mask_max": frame / 50,
     "gain": np.where(frame % 15 == 0, 0.01 * frame, 100 + frame),
+    "background_error": np.where(frame % 15 == 0, 20, 150 + frame),
   }
 
 
@@ -112,7 +113,7 @@ def test_presence_is_calibrated_on_the_training_frames(tmp_path):
   empty = train["frame"] % 15 == 0
   np.testing.assert_array_equal(found["presence"] < 0.5, empty)
   calibration = export.load_calibration(found)
-  assert calibration == calibrate_presence(found["presence_gain"])
+  assert calibration == calibrate_presence(found["presence_gain"], found["background_error"])
 
   def faint(batch):
     return {**_embed(batch), "gain": np.full(len(batch["frame"]), 0.02)}

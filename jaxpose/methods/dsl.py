@@ -158,7 +158,7 @@ def _embed(
 ) -> dict[str, Float[Array, "N ..."]]:
   out = _render(scene, variables, batch)
   kept = ("time_variant", "time_invariant", "box", "mask_box_px", "mask_max", "gain")
-  return {name: out[name] for name in kept}
+  return {name: out[name] for name in (*kept, "background_error")}
 
 
 def _render(
@@ -172,7 +172,8 @@ def _render(
   before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
   after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
   mask_box = geometry.mask_to_corners_px(out["mask_frame"][..., 0], MASK_THRESHOLD)
-  return {**out, "gain": before - after, "mask_box_px": mask_box}
+  gain = {"gain": before - after, "background_error": before}
+  return {**out, **gain, "mask_box_px": mask_box}
 
 
 def _encode(

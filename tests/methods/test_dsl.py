@@ -119,6 +119,7 @@ def test_pixel_term_is_the_mean_squared_error_of_what_is_rendered(made):
     terms["pixel"][0], (error / std**2).reshape(2, 4, -1).mean((1, 2)), rtol=1e-4
   )
   bare = ((frames["background"] / 255.0 - frames["image"] / 255.0) ** 2).sum((1, 2, 3))
+  np.testing.assert_allclose(shown["background_error"], bare, rtol=1e-4)
   np.testing.assert_allclose(shown["gain"], bare - error.sum((1, 2, 3)), rtol=1e-3, atol=1e-2)
 
 

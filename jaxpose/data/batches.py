@@ -74,8 +74,8 @@ class Source:
 
   Attributes:
     dataset: one split.
-    weight: its share of the examples, relative to the other sources'; None: its number of
-      references.
+    weight: its share of the examples, relative to the other sources', 0 for none; None: its number
+      of references.
     sequences: the only sequences to draw from; None for all.
   """
 
@@ -122,6 +122,9 @@ class BatchMaker:
       raise ValueError(
         f"host {host_index} of {host_count}: a global batch of {batch_size} cannot be shared evenly"
       )
+    weights = [source.weight for source in sources]
+    if not all(w is None or 0 <= w < np.inf for w in weights) or all(w == 0 for w in weights):
+      raise ValueError(f"weights of data sets must be 0 or more, and one of them more: {weights}")
     skeletons = {source.dataset.skeleton.joints for source in sources}
     if temporal is not None and temporal.labels and len(skeletons) > 1:
       raise ValueError("labels are asked for of data sets whose skeletons differ: use one of them")
@@ -312,7 +315,7 @@ class BatchMaker:
     return _Tables(clocks, triplets, quadruples, found)
 
   def _of_any(self, build: Any) -> list[Any]:
-    """Tables of the sources that can give one; at least one must."""
+    """Tables of the sources that can give one; at least one that has a weight must."""
     found: list[Any] = []
     errors = []
     for source in self.sources:
@@ -321,7 +324,7 @@ class BatchMaker:
       except ValueError as error:
         found.append(None)
         errors.append(f"{source.dataset.directory}, split {source.dataset.split}: {error}")
-    if all(table is None for table in found):
+    if all(table is None or source.weight == 0 for table, source in zip(found, self.sources)):
       raise ValueError("; ".join(errors))
     return found
 

@@ -332,3 +332,16 @@ def test_data_that_cannot_give_what_is_asked_for_are_named():
     make(ONE, TWO, temporal=None, pair=PAIR).tables  # noqa: B018
   with pytest.raises(ValueError, match="a schedule must begin at step 0"):
     make(ONE, temporal=dataclasses.replace(TEMPORAL, gravity=((1, 0.5),))).tables  # noqa: B018
+
+
+@pytest.mark.parametrize("weights", [(1.0, -1.0), (0.0, 0.0), (1.0, np.nan), (None, np.inf)])
+def test_weights_that_no_source_can_be_drawn_by_are_refused(weights):
+  with pytest.raises(ValueError, match="weights of data sets must be 0 or more"):
+    make(*(Source(dataset, weight=w) for dataset, w in zip((ONE, TWO), weights)))
+
+
+def test_what_only_a_source_of_weight_0_could_give_is_missing():
+  temporal = dataclasses.replace(TEMPORAL, gravity=((0, 1.0),), spacing_max=2)
+  sources = [Source(ONE, weight=1.0), Source(FALL, weight=0.0)]
+  with pytest.raises(ValueError, match="/data/1, split train: no four falling frames"):
+    make(*sources, temporal=temporal).tables  # noqa: B018

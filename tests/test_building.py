@@ -1,0 +1,323 @@
+"""Every value of a configuration reaches what it is of, also when it has been JSON."""
+
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from tiny_data import LEG
+
+from configs import dsl, supervised
+from jaxpose import building
+from jaxpose.methods.dsl import DslOptions
+from jaxpose.methods.supervised import SupervisedOptions
+from jaxpose.models import resnet, torch_weights
+
+STRENGTH = {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.05, "probability": 0.6}
+
+
+def make_config(module=dsl, **changes):
+  config = module.get_config("smoke")
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def from_json(config):
+  """As a finished run's configuration is read: tuples have become lists."""
+  return ConfigDict(json.loads(json.dumps(config.to_dict())))
+
+
+# --- networks ----------------------------------------------------------------------------------
+
+
+def test_networks_have_the_configured_attributes():
+  config = make_config(
+    **{
+      "model.encoder": "resnet50",
+      "model.time_variant": 37,
+      "model.time_invariant": 11,
+      "model.crop_size": 48,
+      "model.detector_shrink": 3,
+      "model.least_box_scale": 0.15,
+      "model.window_power": 5.0,
+      "model.stn_form": "gather",
+      "model.decoder.base": 7,
+      "model.decoder.base_channels": 24,
+      "model.decoder.stage_channels": (20, 12, 6),
+      "model.decoder.convolutions": 2,
+      "model.decoder.dropout": 0.25,
+      "compute_dtype": "bfloat16",
+    }
+  )
+  config.model.backbone.widths = (8, 12, 16, 20)
+  scene = building.build_scene(config, "some axis")
+  assert building.build_scene(from_json(config), "some axis") == scene
+  hash(scene)  # flax compares modules: no lists
+  assert (scene.crop_size, scene.detector_shrink) == (48, 3)
+  assert (scene.window_power, scene.stn_form) == (5.0, "gather")
+  assert scene.detector.least_scale == 0.15
+  assert (scene.encoder.time_variant_size, scene.encoder.time_invariant_size) == (37, 11)
+  decoder = scene.decoder
+  assert (decoder.base, decoder.base_channels, decoder.stage_channels) == (7, 24, (20, 12, 6))
+  assert (decoder.convolutions, decoder.dropout, decoder.dtype) == (2, 0.25, jnp.bfloat16)
+  for backbone in (scene.encoder.backbone, scene.detector.backbone):
+    assert (backbone.norm, backbone.widths) == ("group", (8, 12, 16, 20))
+    assert (backbone.axis_name, backbone.dtype) == ("some axis", jnp.bfloat16)
+  assert scene.encoder.backbone.block is resnet.Bottleneck
+  assert scene.detector.backbone.block is not resnet.Bottleneck
+  assert building.build_scene(config, None).encoder.backbone.axis_name is None
+
+
+def test_an_empty_detector_leaves_it_out():
+  assert building.build_scene(make_config(**{"model.detector": ""}), None).detector is None
+
+
+# --- options -----------------------------------------------------------------------------------
+
+
+def test_options_of_dsl():
+  config = make_config(
+    **{
+      "sampling.far_min": 77.0,
+      "dsl.pixel_loss": "l1",
+      "dsl.label_statistics": True,
+      "dsl.minimum_std": 0.07,
+      "dsl.swap": "pairs",
+      "dsl.swap_probability": 0.3,
+      "dsl.prior_scale": (0.4, 0.6),
+      "dsl.tight_scale": (0.2, 0.45),
+      "dsl.prior_location": (0.1, -0.2),
+      "dsl.order_threshold": 0.02,
+      **{f"dsl.jitter_strength.{name}": value for name, value in STRENGTH.items()},
+    }
+  )
+  expected = DslOptions(
+    pixel_loss="l1",
+    label_statistics=0.07,
+    d_max=77.0,
+    swap="pairs",
+    swap_probability=0.3,
+    jitter=STRENGTH,
+    prior_scale=(0.4, 0.6),
+    tight_scale=(0.2, 0.45),
+    prior_location=(0.1, -0.2),
+    order_threshold=0.02,
+  )
+  assert building.make_dsl_options(config) == expected
+  assert building.make_dsl_options(from_json(config)) == expected
+  config.dsl.jitter = config.dsl.label_statistics = False
+  off = building.make_dsl_options(config)
+  assert (off.jitter, off.label_statistics) == (None, None)
+
+
+def test_options_of_a_supervised_network():
+  config = make_config(
+    supervised,
+    **{
+      "model.crop_size": 40,
+      "model.stn_form": "plane",
+      "supervised.enlarge": 1.7,
+      "supervised.shift": 0.15,
+      "supervised.scale": 0.25,
+      **{f"supervised.jitter_strength.{name}": value for name, value in STRENGTH.items()},
+    },
+  )
+  expected = SupervisedOptions(
+    crop_size=40, enlarge=1.7, shift=0.15, scale=0.25, jitter=STRENGTH, stn_form="plane"
+  )
+  assert building.make_supervised_options(config) == expected
+  config.supervised.jitter = False
+  assert building.make_supervised_options(config).jitter is None
+
+
+def test_the_optimiser_is_the_configured_one():
+  config = make_config(
+    **{
+      "training.steps": 50,
+      "optimiser.name": "sgd",
+      "optimiser.learning_rate": 0.4,
+      "optimiser.schedule": "piecewise",
+      "optimiser.boundaries": ((20, 0.5), (40, 0.1)),
+      "optimiser.beta1": 0.9,
+      "optimiser.weight_decay": 0.5,
+      "optimiser.clip_norm": 2.0,
+      "optimiser.frozen": ("detector",),
+    }
+  )
+  config.optimiser.multipliers = ConfigDict({"encoder": 0.25})
+  for values in (config, from_json(config)):
+    found = building.make_optimiser(values)
+    assert (found.frozen, dict(found.multipliers)) == (("detector",), {"encoder": 0.25})
+    np.testing.assert_allclose([found.learning_rate(i) for i in (0, 21, 41)], [0.4, 0.2, 0.02])
+    params = {"encoder": jnp.array([[1.0]]), "decoder": jnp.array([[2.0]])}
+    gradients = {"encoder": jnp.array([[3.0]]), "decoder": jnp.array([[4.0]])}
+    state = found.transform.init(params)
+    updates, _ = found.transform.update(gradients, state, params)
+    # of norm 5, clipped to 2; plus half of each parameter; 0.4, and a quarter of it
+    np.testing.assert_allclose(updates["encoder"], [[-0.1 * (1.2 + 0.5)]], rtol=1e-6)
+    np.testing.assert_allclose(updates["decoder"], [[-0.4 * (1.6 + 1.0)]], rtol=1e-6)
+
+
+def test_a_cosine_ends_with_the_training():
+  config = make_config(
+    **{
+      "training.steps": 80,
+      "optimiser.learning_rate": 0.4,
+      "optimiser.schedule": "warmup_cosine",
+      "optimiser.warmup_steps": 20,
+      "optimiser.final_fraction": 0.25,
+      "optimiser.name": "adam",
+      "optimiser.beta1": 0.0,
+      "optimiser.beta2": 0.0,
+      "optimiser.epsilon": 3.0,
+    }
+  )
+  found = building.make_optimiser(config)
+  rates = [float(found.learning_rate(step)) for step in (10, 20, 50, 80)]
+  np.testing.assert_allclose(rates, [0.2, 0.4, 0.25, 0.1], rtol=1e-6)
+  params = {"encoder": jnp.array([1.0])}
+  state = found.transform.init(params)
+  for _ in range(3):
+    updates, state = found.transform.update({"encoder": jnp.array([2.0])}, state, params)
+  # without memory the direction is g / (|g| + epsilon); the third step's rate is 2/20 of 0.4
+  np.testing.assert_allclose(updates["encoder"], [-0.04 * 2 / 5], rtol=1e-5)
+
+
+def test_loss_weights_are_numbers_or_pieces():
+  assert building.loss_weight(2) == 2.0
+  assert isinstance(building.loss_weight(2), float)
+  found = building.loss_weight([[0, 1], ["5", 0]])
+  assert found == [(0, 1.0), (5, 0.0)]
+  assert [type(value) for value in found[0]] == [int, float]
+
+
+# --- labels ------------------------------------------------------------------------------------
+
+
+class Labelled:
+  """A data set of n frames: every third has no label, every fifth is empty."""
+
+  directory, split, skeleton = "/data/x", "train", LEG
+
+  def __init__(self, n):
+    i = np.arange(n)
+    present = np.where(i % 5, np.where(i % 2, 1, -1), 0)
+    self.index = types.SimpleNamespace(labelled=i % 3 > 0, present=present)
+    self.read = None
+
+  def poses(self, ids):
+    """Root at (id, 0, 0); the knee id mm, the ankle 7 mm beside it."""
+    poses = np.zeros((len(ids), 3, 3))
+    poses[..., 0] = np.asarray(ids)[:, None]
+    poses[:, 1, 1] = ids
+    poses[:, 2, 2] = 7
+    return poses
+
+  def read_poses(self, ids):
+    self.read = ids
+    return self.poses(ids), np.ones((len(ids), 3), bool)
+
+
+def test_labelled_frames_are_those_with_a_pose_that_may_show_somebody():
+  # not 0, 3, 6, ...: no label; not 5, 10: empty; unknown presence counts
+  np.testing.assert_array_equal(building.labelled_ids(Labelled(12)), [1, 2, 4, 7, 8, 11])
+
+
+def test_label_statistics_are_of_all_labels_where_they_are_few():
+  dataset = Labelled(12)
+  found = building.compute_label_statistics(dataset)
+  np.testing.assert_array_equal(dataset.read, [1, 2, 4, 7, 8, 11])
+  # (1 + 2 + 4 + 7 + 8 + 11) / 6 = 5.5; squares of deviations 20.25 + 12.25 + 2.25 + 2.25 + 6.25 +
+  # 30.25 = 73.5 in one of 3 x 3 coordinates of six frames
+  np.testing.assert_allclose(found.mean_mm, [[0, 0, 0], [0, 5.5, 0], [0, 0, 7]])
+  assert found.scale_mm == pytest.approx(np.sqrt(73.5 / 54))
+  assert found.root == (0,)
+
+
+def test_label_statistics_are_of_evenly_spaced_frames_where_they_are_many(monkeypatch):
+  monkeypatch.setattr(building, "STATISTICS_FRAMES", 3)
+  dataset = Labelled(12)
+  found = building.compute_label_statistics(dataset)
+  # places 0, 2.5 and 5 of six; 2.5 rounds to 2
+  np.testing.assert_array_equal(dataset.read, [1, 4, 11])
+  np.testing.assert_allclose(found.mean_mm[1], [0, 16 / 3, 0], rtol=1e-6)
+
+
+def test_data_without_labels_are_named():
+  dataset = Labelled(12)
+  dataset.index.labelled[:] = False
+  with pytest.raises(ValueError, match="/data/x, split train, has no 3D labels"):
+    building.compute_label_statistics(dataset)
+
+
+# --- weights from files ------------------------------------------------------------------------
+
+
+def random_like(shapes, seed):
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda x: jnp.asarray(rng.uniform(0.5, 1, x.shape), x.dtype), shapes)
+
+
+def small(seed):
+  model = resnet.ResNet(stage_sizes=(1,), block=resnet.BasicBlock, widths=(4,))
+  return random_like(
+    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), False)), seed
+  )
+
+
+def scene_of(**backbones):
+  return {
+    kind: {group: {"backbone": tree[kind]} for group, tree in backbones.items()}
+    for kind in ("params", "batch_stats")
+  }
+
+
+def assert_same(found, expected):
+  assert all(jax.tree.leaves(jax.tree.map(np.array_equal, found, expected)))
+
+
+def test_backbones_start_from_their_files(tmp_path):
+  config = make_config()
+  for number, group in enumerate(("detector", "encoder")):
+    config.model[f"{group}_weights"] = str(tmp_path / f"{group}.safetensors")
+    torch_weights.save_safetensors(
+      config.model[f"{group}_weights"], torch_weights.resnet_state(small(number))
+    )
+  start = scene_of(detector=small(2), encoder=small(3))
+  found = building.load_weights(config, start)
+  assert_same(found, scene_of(detector=small(0), encoder=small(1)))
+  # a supervised network has no detector
+  assert_same(building.load_weights(config, scene_of(encoder=small(3))), scene_of(encoder=small(1)))
+  config.model.encoder_weights = ""
+  assert_same(building.load_weights(config, start), scene_of(detector=small(0), encoder=small(3)))
+
+
+def test_the_perceptual_network_gets_its_weights_from_a_file(tmp_path):
+  shapes = jax.eval_shape(
+    lambda: resnet.ResNet(stage_sizes=(2, 2, 2), block=resnet.BasicBlock, output="stages").init(
+      jax.random.key(0), jnp.zeros((1, 64, 64, 3)), False
+    )
+  )
+  weights = random_like(shapes, 5)
+  path = tmp_path / "resnet18.safetensors"
+  torch_weights.save_safetensors(path, torch_weights.resnet_state(weights))
+  config = make_config(**{"model.perceptual_weights": str(path), "compute_dtype": "bfloat16"})
+  network, variables = building.load_perceptual(config)
+  assert network.dtype == jnp.bfloat16
+  for kind in ("params", "batch_stats"):
+    assert_same(variables[kind]["backbone"], weights[kind])
+
+
+@pytest.mark.parametrize(
+  ("weight", "said"),
+  [(2.0, True), (0.0, False), (((0, 0.0), (9, 0.1)), True), (((0, 0.0), (9, 0.0)), False)],
+)
+def test_a_perceptual_loss_without_weights_is_said_only_if_it_ever_weighs(weight, said, capsys):
+  config = make_config()
+  with config.ignore_type():
+    config.loss_weights.perceptual = weight
+  assert building.load_perceptual(config) is None
+  assert ("config.model.perceptual_weights" in capsys.readouterr().out) == said

@@ -1,0 +1,111 @@
+"""Files as people and spreadsheets write them; their use in a probe is in test_protocols."""
+
+import numpy as np
+import pytest
+
+from jaxpose.evaluation import label_table
+
+_EMBEDDINGS = {
+  "sequence": np.array([0, 0, 1, 1]),
+  "camera": np.array([0, 1, 0, 0]),
+  "frame": np.array([7, 7, 7, 9], np.int32),
+  "sequence_names": np.array(["höhe, 1", 'the "long" walk']),
+}
+
+
+def _read(tmp_path, text, encoding="utf-8"):
+  path = tmp_path / "labels.csv"
+  path.write_bytes(text.encode(encoding))
+  return label_table.read_label_table(path)
+
+
+def test_rows_are_written_in_their_order_with_their_numbers(tmp_path):
+  path = tmp_path / "new" / "labels.csv"
+  label_table.write_label_table(
+    path, _EMBEDDINGS, np.array([3, 0]), split="test", joints=("a", "b")
+  )
+  assert path.read_text(encoding="utf-8").splitlines() == [
+    "sequence,camera,frame,id,split,a_x_mm,a_y_mm,a_z_mm,b_x_mm,b_y_mm,b_z_mm",
+    '"the ""long"" walk",0,9,3,test,,,,,,',
+    '"höhe, 1",0,7,0,test,,,,,,',
+  ]
+  assert [p.name for p in path.parent.iterdir()] == ["labels.csv"]
+  table = label_table.read_label_table(path)
+  assert table.sequence == ['the "long" walk', "höhe, 1"]
+  assert (table.camera, table.frame, table.split) == ([0, 0], [9, 7], ["test", "test"])
+  assert table.joints == ("a", "b")
+
+
+def test_a_table_is_written_as_a_whole_or_not_at_all(tmp_path):
+  path = tmp_path / "labels.csv"
+  path.write_text("sequence,camera,frame\nmine,0,0\n")
+  short = {**_EMBEDDINGS, "camera": _EMBEDDINGS["camera"][:1]}
+  with pytest.raises(IndexError):
+    label_table.write_label_table(path, short, np.array([0, 3]), split="train")
+  assert label_table.read_label_table(path).sequence == ["mine"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_spreadsheets_may_add_marks_spaces_and_columns(tmp_path, encoding, end):
+  lines = [
+    "sequence , camera,frame,remark, nose_z_mm,nose_x_mm,nose_y_mm",
+    " walk ,1.0, 12 ,fine,30,1e1,-20.5",
+    "walk,1,13,,,,",
+  ]
+  table = _read(tmp_path, end.join(lines) + end, encoding)
+  assert (table.sequence, table.camera, table.frame) == (["walk", "walk"], [1, 1], [12, 13])
+  assert table.split == ["train", "train"]
+  assert table.joints == ("nose",)
+  np.testing.assert_array_equal(table.pose3d_mm[0], [[10, -20.5, 30]])
+  assert np.isnan(table.pose3d_mm[1]).all()
+
+
+def test_coordinates_go_to_their_joint_whatever_the_order(tmp_path):
+  table = _read(
+    tmp_path,
+    "b_x_mm,a_z_mm,frame,a_x_mm,sequence,b_y_mm,camera,a_y_mm,b_z_mm,split\n"
+    "4,3,0,1,s,5,0,2,6,test\n"
+    ",9,1,7,s,,0,8,,\n",
+  )
+  assert table.joints == ("b", "a")
+  np.testing.assert_array_equal(table.pose3d_mm[0], [[4, 5, 6], [1, 2, 3]])
+  np.testing.assert_array_equal(table.pose3d_mm[1], [[np.nan] * 3, [7, 8, 9]])
+  assert table.split == ["test", "train"]
+
+
+def test_a_frame_may_stand_in_both_splits_but_only_once_in_each(tmp_path):
+  head = "sequence,camera,frame,split\n"
+  table = _read(tmp_path, head + "walk,0,5,train\nwalk,0,5,test\nwalk,1,5,test\n")
+  assert table.split == ["train", "test", "test"]
+  with pytest.raises(ValueError, match=r"\('test', 'walk', 1, 5\) is listed twice"):
+    _read(tmp_path, head + "walk,1,5,test\nwalk,0,5,test\nwalk,1,5.0,test\n")
+
+
+def _table(keys):
+  sequence, camera, frame, split = (list(column) for column in zip(*keys))
+  poses = np.zeros((len(keys), 0, 3))
+  return label_table.LabelTable(sequence, camera, frame, split, (), poses)
+
+
+def test_lines_are_matched_by_sequence_camera_and_frame_in_the_order_of_the_rows():
+  walk, high = 'the "long" walk', "höhe, 1"
+  table = _table(
+    [(walk, 0, 9, "train"), (high, 1, 7, "train"), (high, 0, 7, "test"), (walk, 0, 7, "train")]
+  )
+  lines, rows = label_table.match_label_table(table, _EMBEDDINGS, "train")
+  np.testing.assert_array_equal(rows, [1, 2, 3])
+  np.testing.assert_array_equal(lines, [1, 3, 0])
+  lines, rows = label_table.match_label_table(table, _EMBEDDINGS, "test")
+  np.testing.assert_array_equal(rows, [0])
+  np.testing.assert_array_equal(lines, [2])
+
+
+@pytest.mark.parametrize("key", [("other", 0, 7), ('the "long" walk', 1, 7), ("höhe, 1", 0, 9)])
+def test_a_line_of_no_exported_frame_is_named(key):
+  table = _table([("höhe, 1", 0, 7, "train"), (*key, "train")])
+  said = f"{key[0]!r}, camera {key[1]}, frame {key[2]}, .* the 4 exported train frames"
+  with pytest.raises(ValueError, match=said):
+    label_table.match_label_table(table, _EMBEDDINGS, "train")
+  lines, rows = label_table.match_label_table(table, _EMBEDDINGS, "test")  # nothing is listed there
+  assert len(lines) == len(rows) == 0

@@ -71,8 +71,9 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: a column is missing, a cell is no number, a joint lacks a coordinate, a frame is
-      listed twice, or the table is empty; the message names file, line and column.
+    ValueError: a column is missing or there twice, a cell is no number, a camera or frame no whole
+      one, a joint lacks a coordinate, a frame is listed twice, or the table is empty; the message
+      names file, line and column.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -81,19 +82,22 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     reader = csv.DictReader(file)
     columns = [c.strip() for c in reader.fieldnames or []]
     reader.fieldnames = columns
-    lines = list(reader)
+    lines = [(reader.line_num, line) for line in reader]
   missing = [key for key in _KEYS if key not in columns]
   if missing:
     raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(columns)}")
+  twice = [c for i, c in enumerate(columns) if c and c in columns[:i]]
+  if twice:
+    raise ValueError(f"{path}: more than one column {', '.join(twice)}")
   joints = _joint_names(columns, path)
   if not lines:
     raise ValueError(f"{path}: the table lists no frame")
   table = LabelTable([], [], [], [], joints, np.full((len(lines), len(joints), 3), np.nan))
-  for i, line in enumerate(lines):
-    where = f"{path}, line {i + 2}"
+  for i, (number, line) in enumerate(lines):
+    where = f"{path}, line {number}"
     table.sequence.append((line["sequence"] or "").strip())
-    table.camera.append(int(_number(line, "camera", where)))
-    table.frame.append(int(_number(line, "frame", where)))
+    table.camera.append(_whole(line, "camera", where))
+    table.frame.append(_whole(line, "frame", where))
     table.split.append((line.get("split") or "train").strip())
     if table.split[-1] not in SPLITS:
       raise ValueError(f"{where}: split {table.split[-1]!r} is neither train nor test")
@@ -105,8 +109,8 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
         table.pose3d_mm[i, j] = [_number(line, joint + axis, where) for axis in _AXES]
   keys = list(zip(table.split, table.sequence, table.camera, table.frame, strict=True))
   if len(set(keys)) < len(keys):
-    twice = next(key for key in keys if keys.count(key) > 1)
-    raise ValueError(f"{path}: frame {twice} is listed twice")
+    key = next(key for key in keys if keys.count(key) > 1)
+    raise ValueError(f"{path}: frame {key} is listed twice")
   return table
 
 
@@ -152,3 +156,10 @@ def _number(line: Mapping[str, str], column: str, where: str) -> float:
     return float(line[column])
   except (TypeError, ValueError):
     raise ValueError(f"{where}: column {column} holds {line[column]!r}, not a number") from None
+
+
+def _whole(line: Mapping[str, str], column: str, where: str) -> int:
+  value = _number(line, column, where)
+  if not value.is_integer():
+    raise ValueError(f"{where}: column {column} holds {line[column]!r}, not a whole number")
+  return int(value)

@@ -82,6 +82,28 @@ def test_a_frame_may_stand_in_both_splits_but_only_once_in_each(tmp_path):
     _read(tmp_path, head + "walk,1,5,test\nwalk,0,5,test\nwalk,1,5.0,test\n")
 
 
+@pytest.mark.parametrize(
+  ("cells", "said"),
+  [
+    ("walk,0,10.7", "column frame holds '10.7', not a whole number"),
+    ("walk,0,inf", "column frame holds 'inf', not a whole number"),
+    ("walk,nan,10", "column camera holds 'nan', not a whole number"),
+    ("walk,0", "column frame holds None, not a number"),
+  ],
+)
+def test_frames_and_cameras_are_whole_numbers(tmp_path, cells, said):
+  # the line of the file, though empty ones are skipped
+  with pytest.raises(ValueError, match=rf"labels\.csv, line 5: {said}"):
+    _read(tmp_path, f"sequence,camera,frame\nwalk,0,1\n\nwalk,0,2\n{cells}\n")
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path):
+  head = "sequence,camera,frame,a_x_mm,a_y_mm,a_z_mm,"
+  with pytest.raises(ValueError, match=r"labels\.csv: more than one column a_x_mm"):
+    _read(tmp_path, head + " a_x_mm\nwalk,0,1,2,3,4,5\n")
+  assert _read(tmp_path, head + ",\nwalk,0,1,2,3,4,,\n").frame == [1]  # empty ones may be
+
+
 def _table(keys):
   sequence, camera, frame, split = (list(column) for column in zip(*keys))
   poses = np.zeros((len(keys), 0, 3))

@@ -39,9 +39,9 @@ def test_rows_are_written_in_their_order_with_their_numbers(tmp_path):
 def test_a_table_is_written_as_a_whole_or_not_at_all(tmp_path):
   path = tmp_path / "labels.csv"
   path.write_text("sequence,camera,frame\nmine,0,0\n")
-  short = {**_EMBEDDINGS, "camera": _EMBEDDINGS["camera"][:1]}
-  with pytest.raises(IndexError):
-    label_table.write_label_table(path, short, np.array([0, 3]), split="train")
+  broken = {**_EMBEDDINGS, "camera": np.array([0, 1, 0, None])}
+  with pytest.raises(TypeError):  # at the second line
+    label_table.write_label_table(path, broken, np.array([0, 3]), split="train")
   assert label_table.read_label_table(path).sequence == ["mine"]
 
 

@@ -152,7 +152,8 @@ def _optimiser() -> ConfigDict:
   optimiser.epsilon = 1e-8
   optimiser.weight_decay = 0.0
   optimiser.clip_norm = 0.0  # 0: no clipping
-  optimiser.multipliers = ConfigDict()  # of the learning rate, by parameter group
+  # Of the learning rate, by parameter group.
+  optimiser.multipliers = ConfigDict({"detector": 1.0, "encoder": 1.0, "decoder": 1.0})
   optimiser.frozen = ()  # parameter groups that stay as they are
   optimiser.accumulation = 1  # micro-batches of a step
   return optimiser
@@ -216,6 +217,7 @@ def supervised(config: ConfigDict) -> ConfigDict:
   config.methods = ("supervised",)
   config.loss_weights = ConfigDict({"pose": (1.0,)})
   config.optimiser.schedule = "cosine"
+  config.optimiser.multipliers = ConfigDict({"encoder": 1.0, "head": 1.0})
   config.training.best_by = "pose"
   return config
 
@@ -241,6 +243,9 @@ def small(config: ConfigDict) -> ConfigDict:
   config.optimiser.learning_rate = 1e-3
   config.optimiser.schedule = "cosine"
   config.optimiser.final_fraction = 0.05
+  # Adam moves each weight by the learning rate, and so a box by the sum over the flattened map's
+  # thousands of values: in the worst case at once to a corner of the frame.
+  config.optimiser.multipliers.detector = 0.1
   config.loss_weights.perceptual = (0.0,)
   # P1's weight where people are small (diving): squared errors are a tenth of those at full size.
   config.loss_weights.dsl = (0.01,)

@@ -156,7 +156,7 @@ def make_optimiser(config: ConfigDict) -> Any:
     epsilon=values.epsilon,
     weight_decay=values.weight_decay,
     clip_norm=values.clip_norm,
-    multipliers=dict(values.multipliers),
+    multipliers={group: value for group, value in values.multipliers.items() if value != 1},
     frozen=tuple(values.frozen),
   )
 

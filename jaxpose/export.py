@@ -36,6 +36,7 @@ from jaxpose.evaluation.presence import (
   calibrate_presence,
   estimate_presence,
 )
+from jaxpose.evaluation.protocols import has_person
 from jaxpose.evaluation.suggest import suggest_frames
 from jaxpose.skeleton import Skeleton
 
@@ -264,7 +265,8 @@ def export_run(
     which: the "best" or "last" checkpoint; empty: the configured one.
     splits: names of splits; "train" comes first in any case, presence is calibrated on it.
     random: the embeddings of an untrained encoder on the same crops too, as `random_<split>`.
-    suggestions: how many frames to suggest; None: the configured number.
+    suggestions: how many frames to suggest; None: the configured number, or, where fewer show a
+      person, all of them.
     folder: where to write; `embeddings` in the work directory by default.
 
   Returns:
@@ -290,7 +292,10 @@ def export_run(
 
     name = f"random encoder, {label}"
     _export_kind(experiment, folder, RANDOM_PREFIX, name, make_random, splits, progress)
-  count = experiment.config.export.suggestions if suggestions is None else suggestions
+  count = suggestions
+  if count is None:
+    people = int(has_person(load_embeddings(folder, TRAIN)).sum())
+    count = min(experiment.config.export.suggestions, people)
   if count:
     progress(f"frames to label: {write_suggestions(folder, count, method=suggestion_method)}")
   return folder

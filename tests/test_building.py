@@ -187,11 +187,16 @@ def test_a_cosine_ends_with_the_training():
 
 
 def test_loss_weights_are_numbers_or_pieces():
-  assert building.loss_weight(2) == 2.0
-  assert isinstance(building.loss_weight(2), float)
-  found = building.loss_weight([[0, 1], ["5", 0]])
+  for weight in (2, (2.0,), [2]):
+    found = building.loss_weight("dsl", weight)
+    assert found == 2.0
+    assert isinstance(found, float)
+  found = building.loss_weight("dsl", [[0, 1], ["5", 0]])
   assert found == [(0, 1.0), (5, 0.0)]
   assert [type(value) for value in found[0]] == [int, float]
+  for weight in (("much",), (1.0, 2.0), ((0, 1.0, 2.0),), None):
+    with pytest.raises(ValueError, match=r"config\.loss_weights\.dsl is .*give one number"):
+      building.loss_weight("dsl", weight)
 
 
 # --- labels ------------------------------------------------------------------------------------
@@ -317,7 +322,7 @@ def test_the_perceptual_network_gets_its_weights_from_a_file(tmp_path):
 )
 def test_a_perceptual_loss_without_weights_is_said_only_if_it_ever_weighs(weight, said, capsys):
   config = make_config()
-  with config.ignore_type():
+  with config.ignore_type():  # a number where pieces stood
     config.loss_weights.perceptual = weight
   assert building.load_perceptual(config) is None
   assert ("config.model.perceptual_weights" in capsys.readouterr().out) == said

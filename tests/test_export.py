@@ -8,6 +8,7 @@ from jaxpose import export
 from jaxpose.embeddings import load_embeddings
 from jaxpose.evaluation.label_table import read_label_table
 from jaxpose.evaluation.presence import calibrate_presence, estimate_presence
+from jaxpose.evaluation.protocols import has_person
 from jaxpose.skeleton import Skeleton
 
 _SKELETON = Skeleton("two", ("pelvis", "nose"), (0, 0), (), (0,))
@@ -241,3 +242,10 @@ def test_a_run_exports_both_encoders_and_suggestions(tmp_path):
   (folder / "random_test.npz").unlink()
   export.export_run(experiment, suggestions=0, progress=lambda line: None)
   assert experiment.made == ["random like best, encoded only"]
+  # more frames than show a person: the configured number is cut, a number asked for is refused
+  experiment.config.export.suggestions = 100
+  export.export_run(experiment, progress=lambda line: None)
+  people = has_person(load_embeddings(folder, "train"))
+  assert len(read_label_table(folder / "suggestions.csv").frame) == people.sum() > 3
+  with pytest.raises(ValueError, match="cannot suggest 100 frames"):
+    export.export_run(experiment, suggestions=100, progress=lambda line: None)

@@ -22,12 +22,15 @@ def test_every_variant_is_complete_and_survives_json(file, variant):
   assert json.loads(json.dumps(config.to_dict()))["training"]["steps"] > 0
   reference = dsl.get_config("human36m")
   assert set(config) == set(reference)
-  for section in set(reference) - {"loss_weights"}:
+  for section in set(reference) - {"loss_weights", "optimiser"}:
     if hasattr(reference[section], "keys"):
       assert set(config[section]) == set(reference[section])
   terms = {"dsl": set(reference.loss_weights), "supervised": {"pose"}}
   (method,) = config.methods
   assert set(config.loss_weights) == terms[method]
+  groups = {"dsl": {"detector", "encoder", "decoder"}, "supervised": {"encoder", "head"}}
+  assert set(config.optimiser) == set(reference.optimiser)
+  assert set(config.optimiser.multipliers) == groups[method]
   # frames must be divided evenly for the detector
   assert all(side % config.model.detector_shrink == 0 for side in config.data.image_size)
 

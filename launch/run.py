@@ -74,13 +74,24 @@ def _evaluate(experiment):
 
     export_run(experiment)
   if "probe" in _STAGES.value:
-    from jaxpose.probing import probe_run
-
-    probe_run(experiment)
+    _probe(experiment)
   if "report" in _STAGES.value:
     from jaxpose.report import make_report
 
     make_report(experiment)
+
+
+def _probe(experiment):
+  if not experiment.count_labels():
+    print(
+      "probe: left out, no training frame has a 3D label; fill in embeddings/suggestions.csv and run"
+      f" launch/probe.py --workdir={experiment.workdir} --labels=FILE",
+      flush=True,
+    )
+    return
+  from jaxpose.probing import probe_run
+
+  probe_run(experiment)
 
 
 def _evaluate_supervised(experiment):

@@ -4,18 +4,22 @@ import types
 import numpy as np
 import pytest
 
+from configs import dsl
 from jaxpose import probing
 from jaxpose.embeddings import save_embeddings
 from jaxpose.evaluation.fitting import FitConfig
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import (
   ProbeRecord,
+  ProbeResults,
   Reference,
   load_reference,
   load_results,
   save_reference,
+  save_results,
 )
 from jaxpose.evaluation.regressor import Architecture
+from jaxpose.experiment import Experiment
 from jaxpose.skeleton import Skeleton
 
 SKELETON = Skeleton("three", ("pelvis", "left_hip", "nose"), (0, 0, 0), (), (0,))
@@ -169,3 +173,104 @@ def test_a_reference_of_other_data_is_refused(tmp_path, changes):
   _export(tmp_path)
   with pytest.raises(ValueError, match="20 frames of 3 joints"):
     _probe(tmp_path, [_reference(tmp_path / "floor", **changes)])
+
+
+# --- the references that a run's configuration names -------------------------------------------
+
+
+def _run(workdir, *references):
+  """A finished run that was exported, with its configuration read back from its folder."""
+  config = dsl.get_config("smoke")
+  config.update_from_flattened_dict(
+    {
+      "probe.regressor": "linear",
+      "probe.steps": 5,
+      "probe.batch_size": 8,
+      "probe.label_counts": (10, 0),
+      "probe.seeds": (0, 1),
+      "probe.references": tuple(str(path) for path in references),
+    }
+  )
+  Experiment(config, workdir).save_config()
+  _export(workdir / "embeddings")
+  return Experiment.from_workdir(workdir)
+
+
+def _probe_run(run):
+  return probing.probe_run(run, progress=lambda line: None)
+
+
+def test_a_run_puts_the_references_of_its_configuration_into_its_tables(tmp_path):
+  names = [metric_name(metric, 3) for metric in ("MPJPE", "N-MPJPE", "P-MPJPE")]
+  other = ProbeRecord("supervised", 30, 1, dict(zip(names, (54.0, 46.0, 36.0))), 1.0)
+  run = _run(
+    tmp_path / "run", _reference(tmp_path / "one"), _reference(tmp_path / "two", record=other)
+  )
+  results = _probe_run(run)
+  assert results.rows == ["mean pose", "trained", "supervised"]
+  assert results.label_counts == [10, 30]
+  assert {r.seed for r in results.records if r.row == "trained"} == {0, 1}
+  assert load_results(tmp_path / "run" / "probe") == results
+  # (40, 46): mean 43, deviation 6 / sqrt 2
+  np.testing.assert_array_equal(results.of("supervised", 30, names[1]), [40, 46])
+  lines = (tmp_path / "run" / "probe" / "results.md").read_text().splitlines()
+  share = 43 / results.of("mean pose", 30, names[1]).mean()
+  assert f"| 30 | supervised | 52.0 ± 2.8 | 43.0 ± 4.2 | 33.0 ± 4.2 | {share:.3f} |" in lines
+  assert not [line for line in lines if line.startswith("| 10 | supervised")]
+  # the other rows are not of another experiment because of them
+  said = []
+  run.config.probe.references = []
+  without = probing.probe_run(run, progress=said.append)
+  assert without.rows == ["mean pose", "trained"]
+  assert any("8 finished rows found" in line for line in said)
+  assert "supervised" not in (tmp_path / "run" / "probe" / "results.md").read_text()
+
+
+def test_a_reference_that_is_missing_ends_a_probe_before_it_begins(tmp_path):
+  run = _run(tmp_path / "run", _reference(tmp_path / "floor"), tmp_path / "gone" / "reference.json")
+  with pytest.raises(FileNotFoundError, match=r"gone/reference\.json: .*config\.probe\.references"):
+    _probe_run(run)
+  assert not (tmp_path / "run" / "probe").exists()
+
+
+def _results_file(folder):
+  """What lies beside a reference, and is easily named in its place."""
+  path = save_results(folder, ProbeResults([], [], [], 3, {}, {}))
+  return path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\x89PNG\xff", b'{"format": 2}', _results_file])
+def test_a_file_that_is_no_reference_is_named(tmp_path, content):
+  path = tmp_path / "other.json"
+  path.write_bytes(content if isinstance(content, bytes) else content(tmp_path))
+  run = _run(tmp_path / "run", path)
+  with pytest.raises(ValueError, match=r"other\.json is no reference that a supervised run wrote"):
+    _probe_run(run)
+  assert not (tmp_path / "run" / "probe").exists()
+
+
+def test_a_reference_of_other_data_is_named_by_a_run(tmp_path):
+  run = _run(tmp_path / "run", _reference(tmp_path / "floor", test_frames=19))
+  said = r"floor/reference\.json is of 19 labelled test frames of 3 joints, this probe of 20"
+  with pytest.raises(ValueError, match=said):
+    _probe_run(run)
+  assert not (tmp_path / "run" / "probe").exists()
+
+
+def test_the_probe_section_is_the_fit():
+  config = dsl.get_config("smoke")
+  config.update_from_flattened_dict(
+    {
+      "probe.regressor": "mlp",
+      "probe.width": 21,
+      "probe.depth": 3,
+      "probe.dropout": 0.35,
+      "probe.batch_norm": True,
+      "probe.steps": 77,
+      "probe.batch_size": 19,
+      "probe.learning_rate": 0.004,
+    }
+  )
+  expected = FitConfig(Architecture("mlp", 21, 3, 0.35, True), 77, 19, 0.004)
+  assert probing.fit_config(config.probe) == expected
+  assert probing.label_counts([100, "10%", 0, 0.5]) == [100, "10%", "all", 0.5]

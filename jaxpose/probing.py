@@ -96,6 +96,7 @@ def _load_references(
   skeleton = probe.find_skeleton(train, table)
   frames = protocols.labelled_frames(test, skeleton, split=TEST, table=table)
   own = (skeleton.num_joints, len(frames.rows))
+  names = {metrics.metric_name(metric, skeleton.num_joints) for metric in probe_report.METRICS}
   for path, reference in found:
     other = (reference.num_joints, reference.test_frames)
     if other != own:
@@ -103,6 +104,9 @@ def _load_references(
         f"the reference {path} is of {other[1]} labelled test frames of {other[0]} joints, this"
         f" probe of {own[1]} frames of {own[0]} joints: use one made with the same data"
       )
+    missing = names - set(reference.record.metrics)
+    if missing:
+      raise ValueError(f"the reference {path} has no {', '.join(sorted(missing))}: score it again")
   return [reference.record for _, reference in found]
 
 

@@ -257,6 +257,15 @@ def test_a_reference_of_other_data_is_named_by_a_run(tmp_path):
   assert not (tmp_path / "run" / "probe").exists()
 
 
+def test_a_reference_without_the_metrics_of_the_tables_is_refused(tmp_path):
+  record = ProbeRecord("supervised", 30, 0, {metric_name("N-MPJPE", 3): 40.0}, 1.0)
+  run = _run(tmp_path / "run", _reference(tmp_path / "floor", record=record))
+  said = r"floor/reference\.json has no MPJPE/3 joints, P-MPJPE/3 joints"
+  with pytest.raises(ValueError, match=said):
+    _probe_run(run)
+  assert not (tmp_path / "run" / "probe").exists()
+
+
 def test_the_probe_section_is_the_fit():
   config = dsl.get_config("smoke")
   config.update_from_flattened_dict(

@@ -24,25 +24,8 @@ def moving_square(rng, background, count):
   return frames.astype(np.float32), np.concatenate([corners, last], 1).astype(np.float32)
 
 
-@pytest.mark.slow
-def test_detector_and_decoder_find_a_moving_square_without_labels():
-  rng = np.random.default_rng(0)
-  background = rng.uniform(0.2, 0.8, size=(SIDE, SIDE, 3)).astype(np.float32)
-  model = scene.build_scene(
-    detector_backbone="resnet_small",
-    encoder_backbone="resnet_small",
-    backbone_options={"widths": (8, 16, 32), "stage_sizes": (1, 1, 1)},
-    time_variant_size=16,
-    time_invariant_size=8,
-    crop_size=16,
-    detector_shrink=1,
-    decoder={"base": 4, "base_channels": 8, "stage_channels": (16, 8), "convolutions": 1},
-    axis_name=None,
-    dtype=jnp.float32,
-  )
-  start, _ = moving_square(rng, background, 16)
-  variables = jax.jit(lambda key: model.init(key, start, start))(jax.random.key(0))
-  optimiser = optax.adam(2e-3)
+def make_step(model, optimiser, background):
+  """(variables, state, images, key) -> variables, state, error of the reconstruction."""
 
   @jax.jit
   def step(variables, state, images, key):
@@ -64,6 +47,29 @@ def test_detector_and_decoder_find_a_moving_square_without_labels():
     params = optax.apply_updates(variables["params"], update)
     return {"params": params, **new}, state, error
 
+  return step
+
+
+@pytest.mark.slow
+def test_detector_and_decoder_find_a_moving_square_without_labels():
+  rng = np.random.default_rng(0)
+  background = rng.uniform(0.2, 0.8, size=(SIDE, SIDE, 3)).astype(np.float32)
+  model = scene.build_scene(
+    detector_backbone="resnet_small",
+    encoder_backbone="resnet_small",
+    backbone_options={"widths": (8, 16, 32), "stage_sizes": (1, 1, 1)},
+    time_variant_size=16,
+    time_invariant_size=8,
+    crop_size=16,
+    detector_shrink=1,
+    decoder={"base": 4, "base_channels": 8, "stage_channels": (16, 8), "convolutions": 1},
+    axis_name=None,
+    dtype=jnp.float32,
+  )
+  start, _ = moving_square(rng, background, 16)
+  variables = jax.jit(lambda key: model.init(key, start, start))(jax.random.key(0))
+  optimiser = optax.adam(2e-3)
+  step = make_step(model, optimiser, background)
   state, errors = optimiser.init(variables["params"]), []
   for i in range(STEPS):
     images, _ = moving_square(rng, background, 16)

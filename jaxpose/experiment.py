@@ -235,7 +235,8 @@ class Experiment:
     from jaxpose.training import loop, monitor, writers
 
     config, over = self.config, parallel.devices()
-    self.save_config()
+    if over.process == 0:
+      self.save_config()
     loop.enable_compilation_cache(_cache_folder())
     first = next(iter(self._first_batch()))
     return loop.train(

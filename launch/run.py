@@ -84,8 +84,8 @@ def _evaluate(experiment):
 def _probe(experiment):
   if not experiment.count_labels():
     print(
-      "probe: left out, no training frame has a 3D label; fill in embeddings/suggestions.csv and run"
-      f" launch/probe.py --workdir={experiment.workdir} --labels=FILE",
+      "probe: left out, no training frame has a 3D label; fill in embeddings/suggestions.csv and"
+      f" run launch/probe.py --workdir={experiment.workdir} --labels=FILE",
       flush=True,
     )
     return

@@ -166,12 +166,27 @@ def gather_frames(
   return groups
 
 
+def true_boxes(embeddings: Mapping[str, Any]) -> tuple[Float[np.ndarray, "N 4"], bool]:
+  """(true boxes px, whether they are only those around the joints); NaN where there are none.
+
+  Where no frame has a recorded box, the smallest box around the valid joints stands for it: a
+  little too small, as hands, feet and the head's top reach beyond the joints.
+  """
+  missing = np.full((len(embeddings["frame"]), 4), np.nan)
+  recorded = np.asarray(embeddings.get("box_true_px", missing), np.float64)
+  if np.isfinite(recorded).all(axis=-1).any() or "pose2d_px" not in embeddings:
+    return recorded, False
+  pose = np.asarray(embeddings["pose2d_px"], np.float64)
+  valid = np.asarray(embeddings["joint_valid"], bool) & np.isfinite(pose).all(axis=-1)
+  low = np.where(valid[..., None], pose, np.inf).min(axis=1)
+  high = np.where(valid[..., None], pose, -np.inf).max(axis=1)
+  known = valid.sum(axis=1) > 1
+  return np.where(known[:, None], np.concatenate([low, high], axis=1), np.nan), True
+
+
 def found_iou(embeddings: Mapping[str, Any]) -> Float[np.ndarray, " N"]:
   """IoU of the found with the true box; NaN where there is no true box or nobody."""
-  count = len(embeddings["frame"])
-  if "box_true_px" not in embeddings:
-    return np.full(count, np.nan)
-  true = np.asarray(embeddings["box_true_px"], np.float64)
+  true, _ = true_boxes(embeddings)
   iou = geometry.box_iou(np.asarray(embeddings["box_px"], np.float64), true)
   empty = np.asarray(embeddings["present"]) == 0 if "present" in embeddings else False
   return np.where(empty | ~np.isfinite(true).all(-1), np.nan, iou)

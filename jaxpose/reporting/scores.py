@@ -17,7 +17,7 @@ from jaxpose.evaluation.regressor import Regressor
 from jaxpose.reporting.charts import Curves
 from jaxpose.reporting.content import PoseView, Table, Timeline
 from jaxpose.reporting.markup import number
-from jaxpose.reporting.rendered import found_iou, frame_ids, frame_title
+from jaxpose.reporting.rendered import found_iou, frame_ids, frame_title, true_boxes
 
 _SCORED = 1000  # frames that the box table looks at, at most
 
@@ -39,7 +39,8 @@ def gather_boxes(
   if not len(rows):
     return None
   rows = evenly_spread(rows, _SCORED)
-  true = np.asarray(embeddings["box_true_px"], np.float64)[rows]
+  every, around_joints = true_boxes(embeddings)
+  true = every[rows]
   constant = boxes.best_constant_box(true)
   start = geometry.box_to_corners_px(np.asarray(untrained, np.float64), *image_size)
   candidates = {
@@ -59,6 +60,8 @@ def gather_boxes(
     " evenly spread. The constant box is the one that scores best on these very frames; background"
     " difference takes the largest region that differs from the background."
   )
+  if around_joints:
+    note += " No true boxes are recorded: the smallest boxes around the joints stand for them."
   return Table("", ["box", "median IoU", "mean IoU", "IoU ≥ 0.5"], lines, note)
 
 

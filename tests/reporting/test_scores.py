@@ -6,6 +6,7 @@ import pytest
 
 from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults
 from jaxpose.reporting import scores
+from jaxpose.reporting.rendered import true_boxes
 
 SIZE = made_up_run.SIZE
 
@@ -32,6 +33,33 @@ def test_the_box_table_has_the_found_boxes_and_three_baselines(run):
   assert "30 frames" in table.note
   without = {k: v for k, v in arrays.items() if k != "box_true_px"}
   assert scores.gather_boxes(dataset, without, split="test", image_size=SIZE, untrained=box) is None
+  # joints in two corners of the box: the box around them is the box
+  corners = arrays["box_true_px"].reshape(-1, 2, 2)[
+    :, np.arange(arrays["joint_valid"].shape[1]) % 2
+  ]
+  joints = without | {"pose2d_px": corners, "joint_valid": np.ones(corners.shape[:2], bool)}
+  table = scores.gather_boxes(dataset, joints, split="test", image_size=SIZE, untrained=box)
+  assert table.rows[0] == ["found by the detector", "1.00", "1.00", "100%"]
+  assert "around the joints" in table.note
+
+
+def test_boxes_around_valid_joints_stand_for_boxes_that_nobody_recorded():
+  pose = np.array(
+    [[[3.0, 9], [8, 2], [99, 99]], [[1, 1], [2, 2], [3, 3]], [[1, 5], [np.nan, 2], [4, 6]]]
+  )
+  arrays = {
+    "frame": np.arange(3),
+    "box_true_px": np.full((3, 4), np.nan),
+    "pose2d_px": pose,
+    "joint_valid": np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1]], bool),
+  }
+  found, around_joints = true_boxes(arrays)
+  assert around_joints
+  np.testing.assert_array_equal(found, [[3, 2, 8, 9], [np.nan] * 4, [1, 5, 4, 6]])
+  arrays["box_true_px"][1] = [0, 0, 5, 5]
+  found, around_joints = true_boxes(arrays)
+  assert not around_joints
+  np.testing.assert_array_equal(found, arrays["box_true_px"])
 
 
 def test_timelines_are_in_order_of_time_and_mixed_tracks_come_first(run):

@@ -250,7 +250,7 @@ def small(config: ConfigDict) -> ConfigDict:
   # P1's weight where people are small (diving): squared errors are a tenth of those at full size.
   config.loss_weights.dsl = (0.01,)
   config.loss_weights.box_location = (0.5,)
-  config.training.steps = 2_600
+  config.training.steps = 2_800
   config.training.checkpoint_every = 250
   config.training.validate_every = 500
   config.training.validation_batches = 8

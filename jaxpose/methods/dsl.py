@@ -22,7 +22,7 @@ from jaxpose.models.scene import Scene
 
 # Of the box around the mask, whose maximum on the frame is 1. The window fades the mask towards the
 # rim: half of the maximum would cut off heads and feet.
-MASK_THRESHOLD = 0.2
+MASK_THRESHOLD = 0.15
 
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)

@@ -30,8 +30,8 @@ class BackgroundJob:
 
   @property
   def target(self) -> Path:
-    first = self.takes[0]
-    return self.staging_folder / f"background__{first.room or first.name}__{self.camera}"
+    kind, name = _place(self.takes[0])
+    return self.staging_folder / f"background_of_{kind}__{name}__{self.camera}"
 
   @property
   def label(self) -> str:
@@ -42,18 +42,22 @@ class BackgroundJob:
     return self.staging_folder / f"{take.name}__{self.camera}"
 
 
+def _place(take: Take) -> tuple[str, str]:
+  """("room", its name), or ("take", its name) where no other take shares the background."""
+  shared = take.room and take.background != "panorama"
+  return ("room", take.room) if shared else ("take", take.name)
+
+
 def group_jobs(takes: list[Take], folder: Path, staging_folder: Path) -> list[BackgroundJob]:
   """One job for each camera of each room; a take without a room is a room."""
-  groups: dict[tuple[str, str], list[Take]] = {}
+  groups: dict[tuple[tuple[str, str], str], list[Take]] = {}
   for take in takes:
-    room = f"room {take.room}" if take.room and take.background != "panorama" else take.name
     for camera in take.videos:
-      groups.setdefault((room, camera), []).append(take)
-  jobs = []
-  for (_, camera), members in groups.items():
-    members = members if members[0].background != "panorama" else members[:1]
-    jobs.append(BackgroundJob(tuple(members), camera, folder, staging_folder))
-  return jobs
+      groups.setdefault((_place(take), camera), []).append(take)
+  return [
+    BackgroundJob(tuple(members), camera, folder, staging_folder)
+    for (_, camera), members in groups.items()
+  ]
 
 
 def rows_of_split(take: Take, frame: np.ndarray, split: str) -> Bool[np.ndarray, " n"]:

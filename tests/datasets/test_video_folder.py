@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.video_folder import backgrounds
 from datasets.video_folder import prepare as prepare_module
 from datasets.video_folder.prepare import prepare_videos
-from datasets.video_folder.takes import TakeError, load_takes
+from datasets.video_folder.takes import Take, TakeError, load_takes
 from jaxpose.data import records
 
 JOINTS = ("RHip", "LHip", "Head")
@@ -254,6 +255,18 @@ def test_takes_of_a_room_share_a_background(tmp_path):
   write_video(folder / "b.avi", 6, shift=9)
   report, _ = prepare(folder, tmp_path / "out", overrides={"room": "lab"})
   assert len(list((report.directory / "backgrounds").iterdir())) == 1
+
+
+def test_each_background_has_its_own_place(tmp_path):
+  # a take called like another's room, and two panoramas of one room: no two share a background
+  def take(name, room, background="median"):
+    return Take(name, {"c": f"{name}.avi"}, room=room, background=background)
+
+  takes = [take("lab", ""), take("x", "lab"), take("y", "lab")]
+  takes += [take("p", "pool", "panorama"), take("q", "pool", "panorama")]
+  jobs = backgrounds.group_jobs(takes, tmp_path, tmp_path)
+  assert [[t.name for t in job.takes] for job in jobs] == [["lab"], ["x", "y"], ["p"], ["q"]]
+  assert len({job.target for job in jobs}) == 4
 
 
 def test_a_range_outside_of_the_take_is_an_error(tmp_path):

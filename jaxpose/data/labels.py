@@ -15,6 +15,7 @@ from jaxpose.data.calibration import UNITS_MM
 from jaxpose.geometry import Camera, project, world_to_camera
 
 _BODY_MM = (300.0, 4000.0)  # size of a person's bounding box that is believed
+_SAME_S = 1e-6  # times that differ by less are one: files round them to microseconds
 _AXES = re.compile(r"(-?[xyz]){3}")
 
 
@@ -229,11 +230,11 @@ def resample(
     if not known.any():
       continue
     at, points = labels.time_s[known], labels.points_mm[known, joint]
-    right = np.clip(np.searchsorted(at, times - 1e-9), 0, len(at) - 1)
-    exact = np.abs(at[right] - times) <= 1e-6
+    right = np.clip(np.searchsorted(at, times - _SAME_S), 0, len(at) - 1)
+    exact = np.abs(at[right] - times) <= _SAME_S
     left = np.where(exact, right, np.maximum(right - 1, 0))
     gap = at[right] - at[left]
-    inside = (times >= at[0] - 1e-6) & (times <= at[-1] + 1e-6) & (exact | (gap <= limit))
+    inside = (times >= at[0] - _SAME_S) & (times <= at[-1] + _SAME_S) & (exact | (gap <= limit))
     share = np.where(gap > 0, (times - at[left]) / np.where(gap > 0, gap, 1.0), 0.0)[:, None]
     value = points[left] + share * (points[right] - points[left])
     out[:, joint] = np.where(inside[:, None], value, np.nan)

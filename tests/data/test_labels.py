@@ -95,6 +95,16 @@ def test_resample_is_linear_inside_short_gaps_only():
   np.testing.assert_allclose(found, [10, np.nan, 40, np.nan, np.nan])
 
 
+def test_times_rounded_to_microseconds_keep_the_row_before_a_gap():
+  # 2/60 s is written as 0.033333, a little before the frame; 4/60 s as 0.066667, a little after
+  points = np.zeros((10, 1, 3))
+  points[:, 0, 0] = np.arange(10)
+  points[[3, 5, 6, 7], 0] = np.nan
+  held = labels.Labels(("a",), np.round(np.arange(10) / 60, 6), points)
+  found = labels.resample(held, np.arange(10) / 60, max_gap_periods=1.5)[:, 0, 0]
+  np.testing.assert_allclose(found, [0, 1, 2, np.nan, 4, np.nan, np.nan, np.nan, 8, 9], atol=1e-3)
+
+
 def test_take_rows_beyond_the_file_are_unknown():
   held = labels.Labels(JOINTS, np.arange(3) / 10, POSES)
   found = labels.take_rows(held, np.array([-1, 1, 3]))

@@ -74,7 +74,7 @@ class Source(NamedTuple):
     config: of the run, JSON.
     fingerprint: of what the run learns; the rest of the configuration may change.
     checkpoint: which weights.
-    data: where the frames come from.
+    data: where the frames come from, and which; the folder may be prepared again.
   """
 
   sequence_names: list[str]
@@ -346,5 +346,6 @@ def _describe(experiment: Any, split: str, checkpoint: str) -> Source:
     config=experiment.config_json(),
     fingerprint=experiment.fingerprint(),
     checkpoint=checkpoint,
-    data=f"{dataset.directory}, split {dataset.split}, {dataset.num_frames} frames",
+    data=f"{dataset.directory}, split {dataset.split}, {dataset.num_frames} frames,"
+    f" {dataset.fingerprint()}",
   )

@@ -183,6 +183,7 @@ class _Experiment:
       export=types.SimpleNamespace(checkpoint="best", suggestions=3)
     )
     self.made: list[str] = []
+    self.data = "as filmed"
 
   def config_json(self):
     return "{}"
@@ -214,6 +215,7 @@ class _Experiment:
       directory="data",
       split=split,
       num_frames=12,
+      fingerprint=lambda: self.data,
     )
 
   def frame_batches(self, split):
@@ -239,6 +241,11 @@ def test_a_run_exports_both_encoders_and_suggestions(tmp_path):
   experiment.made.clear()
   export.export_run(experiment, progress=lambda line: None)
   assert experiment.made == []
+  # data prepared again in the same folder, say with labels put right, are other data
+  experiment.data = "put right"
+  export.export_run(experiment, progress=lambda line: None)
+  assert experiment.made == ["best", "random like best, encoded only"]
+  experiment.made.clear()
   (folder / "random_test.npz").unlink()
   export.export_run(experiment, suggestions=0, progress=lambda line: None)
   assert experiment.made == ["random like best, encoded only"]

@@ -1,6 +1,7 @@
 """Opens a prepared data set: a few integer arrays to sample from, and random access to frames."""
 
 import dataclasses
+import hashlib
 import json
 import zipfile
 from collections.abc import Collection
@@ -188,6 +189,11 @@ class Dataset:
   @property
   def num_frames(self) -> int:
     return self.index.num_frames
+
+  def fingerprint(self) -> str:
+    """Changes when the data set is prepared again from other files or with other options."""
+    path = self.directory / f"sequences_{self.split}.json"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
   @property
   def frame_size(self) -> tuple[int, int] | None:

@@ -275,6 +275,14 @@ def test_another_format_version_is_an_error(copy):
     open_dataset(copy, "train")
 
 
+def test_data_prepared_from_other_files_have_another_fingerprint(copy, dataset):
+  assert open_dataset(copy, "train").fingerprint() == dataset.fingerprint()
+  path = copy / "sequences_train.json"
+  description = json.loads(path.read_text())
+  path.write_text(json.dumps(description | {"options": {"fingerprint": "of other labels"}}))
+  assert open_dataset(copy, "train").fingerprint() != dataset.fingerprint()
+
+
 def test_a_damaged_index_is_an_error(copy):
   path = copy / "index_train.npz"
   data = path.read_bytes()

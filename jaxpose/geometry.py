@@ -55,6 +55,7 @@ def corners_px_to_box(corners_px: Array, height: int, width: int) -> Array:
 def mask_to_corners_px(mask: Array, threshold: float) -> Array:
   """(x0, y0, x1, y1) in px of the smallest box around mask ≥ threshold: [..., H, W] -> [..., 4].
 
+  It runs along the outer edges of its pixels, half a pixel from their centres, as true boxes do;
   NaN where nothing reaches the threshold.
   """
   xp = _namespace(mask)
@@ -65,7 +66,7 @@ def mask_to_corners_px(mask: Array, threshold: float) -> Array:
     size = line.shape[-1]
     first = xp.argmax(line, axis=-1)
     last = size - 1 - xp.argmax(xp.flip(line, axis=-1), axis=-1)
-    sides.append((first, last))
+    sides.append((first - 0.5, last + 0.5))
   (x0, x1), (y0, y1) = sides
   corners = xp.stack([x0, y0, x1, y1], axis=-1).astype(np.float32)
   found = xp.any(inside, axis=(-2, -1))

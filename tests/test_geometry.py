@@ -51,7 +51,7 @@ def test_mask_to_corners_is_tight_and_unknown_where_the_mask_is_empty(xp):
   mask[0, 3, 6] = 0.9
   mask[0, 4, 7] = 0.4
   got = np.asarray(geometry.mask_to_corners_px(xp.asarray(mask), 0.5))
-  np.testing.assert_array_equal(got[0], [3, 1, 6, 3])
+  np.testing.assert_array_equal(got[0], [2.5, 0.5, 6.5, 3.5])  # edges of px 3..6 × 1..3
   assert np.isnan(got[1]).all()
 
 

@@ -100,7 +100,8 @@ def box_from_background_difference(
 ) -> Float[np.ndarray, " 4"]:
   """Box of the largest region that differs from the background: (x0, y0, x1, y1) px, else NaN.
 
-  The difference is the largest over the channels, blurred by 5 px; the threshold is Otsu's, but at
+  The box runs along the outer edges of its pixels, as true boxes do. The difference is the largest
+  over the channels, blurred by 5 px; the threshold is Otsu's, but at
   least 15 grey levels so that noise alone isn't split; gaps up to 5 px are closed.
 
   Args:
@@ -120,4 +121,4 @@ def box_from_background_difference(
   if not len(areas) or areas.max() < least_share * mask.size:
     return np.full(4, np.nan, np.float32)
   x, y, width, height = stats[1 + int(np.argmax(areas)), :4]
-  return np.array([x, y, x + width - 1, y + height - 1], np.float32)
+  return np.array([x, y, x + width, y + height], np.float32) - 0.5

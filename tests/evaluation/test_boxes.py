@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets import rendering
 from jaxpose import geometry
 from jaxpose.evaluation import boxes
 
@@ -53,6 +54,19 @@ def test_box_from_background_difference():
   cv2.rectangle(image, (70, 50), (74, 54), (250, 0, 0), -1)  # a smaller thing elsewhere
   box = boxes.box_from_background_difference(image, background)
   assert np.abs(box - [20, 10, 37, 50]).max() <= 3
+
+
+def test_boxes_of_a_silhouette_agree_with_the_true_one():
+  # one person as data sets record it, as a mask, and as a difference: 12 × 30 px, the same box
+  coverage = np.zeros((1, 60, 80), np.float32)
+  coverage[0, 10:40, 20:32] = 1.0
+  drawing = rendering.Drawing(np.zeros((1, 60, 80, 3), np.float32), coverage, (0, 0))
+  _, true = rendering.masks_and_boxes(drawing, 60, 80)
+  assert geometry.box_iou(geometry.mask_to_corners_px(coverage, 0.5), true)[0] == 1.0
+  background = np.full((60, 80, 3), 40, np.uint8)
+  image = np.where(coverage[0, :, :, None] > 0, np.uint8(200), background)
+  found = boxes.box_from_background_difference(image, background, threshold=80)
+  assert geometry.box_iou(found, true[0]) == 1.0
 
 
 def test_no_box_without_difference():

@@ -28,12 +28,13 @@ Render = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 _EMBEDDED = ("time_variant", "time_invariant", "box", "box_px", "presence", "gain", "mask_max")
 
 
-def load(workdir: str | os.PathLike[str], which: str = "best", *, batch_size: int = 16) -> "Model":
+def load(workdir: str | os.PathLike[str], which: str = "", *, batch_size: int = 16) -> "Model":
   """A trained run, ready to use.
 
   Args:
     workdir: what launch/run.py wrote.
-    which: the "best" or the "last" checkpoint.
+    which: the "best" or the "last" checkpoint; empty: the configured one, which is exported, and
+      which the run's regressor belongs to.
     batch_size: frames that go through the networks at a time.
 
   Raises:

@@ -1,10 +1,13 @@
 import made_up_run
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxpose import api
 from jaxpose.evaluation.presence import PresenceCalibration
 from jaxpose.evaluation.regressor import save_regressor
+from jaxpose.experiment import Experiment
+from jaxpose.training import checkpoint
 
 SIZE = made_up_run.SIZE  # 32 × 48, height × width
 SURE = PresenceCalibration(scale=1.0, threshold=0.5, slope=50.0, two_sided=1.0)
@@ -27,6 +30,19 @@ def person(height, width, box, background=20):
   x0, y0, x1, y1 = box
   image[y0 : y1 + 1, x0 : x1 + 1] = (220, 120, 90)
   return image, empty
+
+
+def test_a_run_is_loaded_from_the_checkpoint_that_its_regressor_belongs_to(tmp_path, monkeypatch):
+  # export and probe take config.export.checkpoint, here "last", unless they are told otherwise
+  experiment = Experiment(ConfigDict({"data": {"image_size": SIZE}}), tmp_path)
+  experiment.config.export = ConfigDict({"checkpoint": "last"})
+  experiment.save_config()
+  read = []
+  monkeypatch.setattr(checkpoint, "restore_for_inference", lambda folder, name: read.append(name))
+  monkeypatch.setattr(Experiment, "make_render", lambda self, variables: made_up_run.render)
+  api.load(tmp_path)
+  api.load(tmp_path, "best")
+  assert read == ["last", "best"]
 
 
 def test_every_frame_comes_out_whatever_the_batch(tmp_path):

@@ -261,19 +261,21 @@ def _read_background(how: str, size: tuple[int, int], frame_size: tuple[int, int
     )
   if file.suffix.lower() in video.VIDEO_SUFFIXES:
     info = video.probe_video(file)
-    given = (info.height, info.width)
-    image = backgrounds.compute_median(np.stack(_sample_video(file, None)))
-  else:
-    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if picture is None:
-      raise ValueError(f"background {file}: neither an image nor a video that OpenCV reads")
-    image, given = np.ascontiguousarray(picture[..., ::-1]), picture.shape[:2]
+    _check_shape(file, (info.height, info.width), frame_size)
+    return backgrounds.compute_median(np.stack(_sample_video(file, size)))
+  picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+  if picture is None:
+    raise ValueError(f"background {file}: neither an image nor a video that OpenCV reads")
+  _check_shape(file, picture.shape[:2], frame_size)
+  return _letterbox(np.ascontiguousarray(picture[..., ::-1]), size)
+
+
+def _check_shape(file: pathlib.Path, given: Sequence[int], frame_size: tuple[int, int]) -> None:
   if abs(given[1] / given[0] - frame_size[1] / frame_size[0]) > 0.02:
     raise ValueError(
       f"background {file} is {given[1]}×{given[0]} px, the video {frame_size[1]}×{frame_size[0]}: "
       "give a picture of the same camera"
     )
-  return _letterbox(image, size)
 
 
 class _SmallFrames:
@@ -309,8 +311,10 @@ def _estimate(path: pathlib.Path, how: str, size: tuple[int, int]) -> Image:
   return backgrounds.compute_robust(frames, still=how == "still")
 
 
-def _sample_video(path: pathlib.Path, size: tuple[int, int] | None) -> list[Image]:
+def _sample_video(path: pathlib.Path, size: tuple[int, int]) -> list[Image]:
   """Evenly spaced frames from the first to the last, between `_SAMPLES` and twice as many.
+
+  They are letterboxed to `size` at once: a hundred frames as filmed would fill the memory.
 
   One pass, whatever the header promises: each time that there are too many, every other one goes.
   """
@@ -319,13 +323,13 @@ def _sample_video(path: pathlib.Path, size: tuple[int, int] | None) -> list[Imag
   for frame in video.read_frames(path):
     last = frame
     if frame.number % stride == 0:
-      kept.append(frame.image if size is None else _letterbox(frame.image, size))
+      kept.append(_letterbox(frame.image, size))
       if len(kept) > 2 * _SAMPLES:
         kept, stride = kept[::2], 2 * stride
   if last is None:
     raise video.VideoError(f"{path}: no frame decodes")
   if last.number % stride:
-    kept.append(last.image if size is None else _letterbox(last.image, size))
+    kept.append(_letterbox(last.image, size))
   return kept
 
 

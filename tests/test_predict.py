@@ -246,7 +246,7 @@ def test_long_videos_are_sampled_evenly_in_one_pass(tmp_path, monkeypatch):
       yield frame
 
   monkeypatch.setattr(video, "read_frames", spy)
-  taken = [int(image[0, 0, 0]) for image in predict._sample_video(source, None)]
+  taken = [int(image[0, 0, 0]) for image in predict._sample_video(source, SIZE)]
   # never more than 8 held: 0..8 -> every 2nd, ..16 -> every 4th; 29 is the last
   assert taken == [0, 4, 8, 12, 16, 20, 24, 28, 29]
 
@@ -268,6 +268,20 @@ def test_a_given_background_must_be_of_the_same_shape(tmp_path):
   (tmp_path / "words.png").write_text("no picture")
   with pytest.raises(ValueError, match="neither"):
     predict.find_background(source, str(tmp_path / "words.png"), SIZE, (HEIGHT, WIDTH))
+
+
+def test_a_clip_of_the_empty_room_is_held_at_the_networks_size(tmp_path, monkeypatch):
+  clip = write_video(tmp_path / "room.mp4", [[]] * 5, background=77)
+  held = []
+  median = predict.backgrounds.compute_median
+
+  def spy(frames):
+    held.append(frames.shape)
+    return median(frames)
+
+  monkeypatch.setattr(predict.backgrounds, "compute_median", spy)
+  predict.find_background(clip, str(clip), SIZE, (HEIGHT, WIDTH))
+  assert held == [(5, *SIZE, 3)]
 
 
 def test_a_real_clip_goes_through(model, tmp_path):

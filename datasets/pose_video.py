@@ -294,7 +294,7 @@ def prepare(
   builder = builder_class(data_dir=root, config=config)
   directory = Path(builder.data_dir)
   if not (directory / "dataset_info.json").exists():
-    with _lock(root / f".{builder.name}.lock"):
+    with lock(root / f".{builder.name}.lock"):
       if not (directory / "dataset_info.json").exists():
         _build(builder_class(data_dir=root, config=config), directory, num_shards)
   _check_options(builder, directory)
@@ -326,7 +326,7 @@ def _check_options(builder: PoseVideoBuilder, directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
   """Holds an exclusive lock on a file; it is released when the process ends, however it ends."""
   with path.open("w") as file:
     fcntl.flock(file, fcntl.LOCK_EX)

@@ -53,6 +53,7 @@ def prepare_videos(
 
   Takes of which a file is missing, damaged, empty or does not fit are named and left out. The data
   set appears by a rename when it is complete. What was decoded before an interruption is kept.
+  Only one process at a time prepares a set; the others wait and find it done.
 
   Args:
     path: the folder of the videos.
@@ -72,27 +73,16 @@ def prepare_videos(
   root = Path(out).expanduser().resolve()
   final = root / "video_folder" / config_name / VERSION
   mark = request_fingerprint(takes, folder, quality)
-  stored = _stored_options(final)
-  if stored == {"fingerprint": mark, "skipped": []}:
-    say(f"{final} is up to date")
-    return Report(final, {})
   work = _Work(folder, root / ".staging" / config_name, workers or os.cpu_count() or 1, say, {})
-  work.staged.mkdir(parents=True, exist_ok=True)
-  takes = _announce(work, takes, root)
-  takes = _decode(work, takes, quality)
-  opened, grouped = _make_backgrounds(work, _open_takes(work, takes))
-  for name, reason in work.skipped.items():
-    say(f"skipped take {name!r}: {reason}")
-  if not opened:
-    return Report(None, work.skipped)
-  left_out = tuple(f"{name}: {reason}" for name, reason in work.skipped.items())
-  if stored == {"fingerprint": mark, "skipped": list(left_out)}:
-    say(f"{final} is up to date, but for what was skipped")
-    return Report(final, work.skipped)
-  _write(final, work.staged, opened, grouped, (mark, left_out))
-  if not work.skipped:
-    shutil.rmtree(work.staged, ignore_errors=True)
-  return Report(final, work.skipped)
+  if _is_up_to_date(work, final, mark):
+    return Report(final, {})
+  from datasets import pose_video
+
+  work.staged.parent.mkdir(parents=True, exist_ok=True)
+  with pose_video.lock(work.staged.with_name(f"{config_name}.lock")):
+    if _is_up_to_date(work, final, mark):
+      return Report(final, {})
+    return _prepare(work, takes, final, mark, quality)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +104,33 @@ class _Work:
   skipped: dict[str, str]
 
 
-def _announce(work: _Work, takes: list[Take], root: Path) -> list[Take]:
+def _is_up_to_date(work: _Work, final: Path, mark: str) -> bool:
+  found = _stored_options(final) == {"fingerprint": mark, "skipped": []}
+  if found:
+    work.say(f"{final} is up to date")
+  return found
+
+
+def _prepare(work: _Work, takes: list[Take], final: Path, mark: str, quality: int) -> Report:
+  work.staged.mkdir(parents=True, exist_ok=True)
+  takes = _announce(work, takes)
+  takes = _decode(work, takes, quality)
+  opened, grouped = _make_backgrounds(work, _open_takes(work, takes))
+  for name, reason in work.skipped.items():
+    work.say(f"skipped take {name!r}: {reason}")
+  if not opened:
+    return Report(None, work.skipped)
+  left_out = tuple(f"{name}: {reason}" for name, reason in work.skipped.items())
+  if _stored_options(final) == {"fingerprint": mark, "skipped": list(left_out)}:
+    work.say(f"{final} is up to date, but for what was skipped")
+    return Report(final, work.skipped)
+  _write(final, work.staged, opened, grouped, (mark, left_out))
+  if not work.skipped:
+    shutil.rmtree(work.staged, ignore_errors=True)
+  return Report(final, work.skipped)
+
+
+def _announce(work: _Work, takes: list[Take]) -> list[Take]:
   """Opens every file once; says how many frames, how much disk and time; drops what cannot open."""
   frames, size, seconds = 0, 0.0, 0.0
   usable = []
@@ -142,14 +158,14 @@ def _announce(work: _Work, takes: list[Take], root: Path) -> list[Take]:
       if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         raise
       work.skipped[take.name] = str(error)
-  need, free = 2 * size, shutil.disk_usage(root).free
+  need, free = 2 * size, shutil.disk_usage(work.staged).free
   work.say(
     f"{len(usable)} takes, {sum(len(t.videos) for t in usable)} videos, about {frames} frames; "
     f"about {need / 1e6:.0f} MB of disk needed ({free / 1e6:.0f} MB free); roughly "
     f"{seconds / max(1, work.workers):.0f} s with {work.workers} processes"
   )
   if need > free:
-    raise OSError(f"{root}: {need / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+    raise OSError(f"{work.staged}: {need / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
   return usable
 
 

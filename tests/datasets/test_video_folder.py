@@ -1,11 +1,13 @@
 import json
+import threading
+import time
 import warnings
 
 import cv2
 import numpy as np
 import pytest
 
-from datasets.video_folder import backgrounds
+from datasets.video_folder import backgrounds, staging
 from datasets.video_folder import prepare as prepare_module
 from datasets.video_folder.prepare import prepare_videos
 from datasets.video_folder.takes import Take, TakeError, load_takes
@@ -197,8 +199,6 @@ def test_a_rerun_decodes_only_what_is_missing(tmp_path, monkeypatch):
   write_video(folder / "a.avi", 5)
   write_video(folder / "b.avi", 5)
   decoded = []
-  from datasets.video_folder import staging
-
   select = staging._select
   monkeypatch.setattr(
     staging, "_select", lambda job, *rest: decoded.append(job.take.name) or select(job, *rest)
@@ -215,6 +215,32 @@ def test_a_rerun_decodes_only_what_is_missing(tmp_path, monkeypatch):
   _, text = prepare(folder, out)
   assert "up to date" in text
   assert decoded == ["a", "b", "b"]
+
+
+def test_two_that_prepare_one_set_do_it_once(tmp_path, monkeypatch):
+  write_video(tmp_path / "in" / "a.avi", 5)
+  decoded, reports = [], []
+
+  def slowly(job, *rest):
+    decoded.append(job.take.name)
+    time.sleep(0.5)
+    return select(job, *rest)
+
+  select = staging._select
+  monkeypatch.setattr(staging, "_select", slowly)
+  threads = [
+    threading.Thread(target=lambda: reports.append(prepare(tmp_path / "in", tmp_path / "out")))
+    for _ in range(2)
+  ]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert decoded == ["a"]
+  (one, _), (two, said) = reports
+  assert one == two
+  assert "up to date" in said
+  assert len(read(two.directory, "train")[2]) == 5
 
 
 def test_workers_give_the_same_records(tmp_path):

@@ -77,9 +77,22 @@ def _configure(name: str, builder: Any, config_name: str, options: dict[str, Any
   unknown = [key for key in options if key not in fields]
   if unknown:
     raise ValueError(f"{name}: no option {unknown[0]!r}; there are {', '.join(sorted(fields))}")
+  for key, value in options.items():
+    _check_type(f"{name}: option {key!r}", value, getattr(holder, key))
   changed: Any = dataclasses.replace(holder, **options)
   digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
   called = f"{config_name}_{digest[:8]}"
   if nested:
     return dataclasses.replace(config, name=called, options=changed)
   return dataclasses.replace(changed, name=called)
+
+
+def _check_type(what: str, value: Any, like: Any) -> None:
+  """Raises ValueError unless a value, and each of its parts, is of the type of another one."""
+  if isinstance(like, list | tuple) and isinstance(value, list | tuple) and like:
+    for part in value:
+      _check_type(what, part, like[0])
+    return
+  kinds = (int, float) if isinstance(like, float) else (type(like),)
+  if like is not None and type(value) not in kinds:
+    raise ValueError(f"{what} must be like {like!r}, not {value!r}")

@@ -61,6 +61,15 @@ def test_a_misspelt_source_or_key_is_said_in_a_line(tmp_path):
   assert "did you mean 'subject'" in result.stderr
 
 
+@pytest.mark.parametrize(
+  "wrong", [{"views": "four"}, {"motions": 3}, {"frames": 2.5}, {"motions": (6, "2", 4)}]
+)
+def test_an_option_of_another_type_is_named(tmp_path, wrong):
+  (name,) = wrong
+  with pytest.raises(ValueError, match=f"option '{name}' must be like"):
+    registry.prepare_dataset("synthetic_people", "tiny", tmp_path, **wrong)
+
+
 def test_registry_prepares_by_name(tmp_path):
   assert registry.source_names()[0] == "videos"
   assert "synthetic_people" in registry.source_names()

@@ -114,9 +114,11 @@ class RecordStore:
 
   def keep_regressor(self, labels: int, seed: int, regressor: Regressor) -> None:
     """Saves the fitted regressor of a label count and seed."""
-    self._kept, self._regressor = (labels, seed), regressor
     if self._directory is not None:
+      self._kept = None  # until it is there: the records must not claim another one for theirs
+      self._write()
       save_regressor(self._directory / REGRESSOR, regressor)
+    self._kept, self._regressor = (labels, seed), regressor
     self._write()
 
   def regressor(self, labels: int, seed: int) -> Regressor | None:

@@ -1,9 +1,13 @@
+import dataclasses
 import json
 
+import made_up_run
 import pytest
 
+from jaxpose.evaluation import probe_records
 from jaxpose.evaluation.probe_records import (
   ProbeRecord,
+  RecordStore,
   Reference,
   load_reference,
   save_reference,
@@ -36,3 +40,21 @@ def test_another_file_is_no_reference(tmp_path, change):
   path.write_text("[")
   with pytest.raises(ValueError, match=r"reference\.json is no reference"):
     load_reference(path)
+
+
+def test_a_kill_while_a_regressor_is_kept_never_mixes_two_up(tmp_path, monkeypatch):
+  first = made_up_run.regressor()
+  RecordStore(tmp_path, {}, print).keep_regressor(800, 0, first)
+  assert RecordStore(tmp_path, {}, print).regressor(800, 0).feature == first.feature
+  save = probe_records.save_regressor
+
+  def save_and_die(path, regressor):
+    save(path, regressor)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(probe_records, "save_regressor", save_and_die)
+  other = dataclasses.replace(first, feature="time_invariant")
+  with pytest.raises(KeyboardInterrupt):
+    RecordStore(tmp_path, {}, print).keep_regressor(100, 0, other)
+  # the file is that of 100 labels now: to be fitted again, not to be taken for that of 800
+  assert RecordStore(tmp_path, {}, print).regressor(800, 0) is None

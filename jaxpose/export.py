@@ -30,7 +30,7 @@ import numpy as np
 
 from jaxpose import geometry
 from jaxpose.embeddings import EmbeddingWriter, load_embeddings
-from jaxpose.evaluation.label_table import write_label_table
+from jaxpose.evaluation.label_table import is_filled_in, write_label_table
 from jaxpose.evaluation.presence import (
   PresenceCalibration,
   calibrate_presence,
@@ -260,6 +260,8 @@ def export_run(
 ) -> pathlib.Path:
   """Exports the splits of a trained run, and the frames that are worth labelling.
 
+  A table of such frames that somebody has written poses into is never replaced.
+
   Args:
     experiment: a `jaxpose.experiment.Experiment`.
     which: the "best" or "last" checkpoint; empty: the configured one.
@@ -296,7 +298,9 @@ def export_run(
   if count is None:
     people = int(has_person(load_embeddings(folder, TRAIN)).sum())
     count = min(experiment.config.export.suggestions, people)
-  if count:
+  if is_filled_in(folder / SUGGESTIONS):
+    progress(f"frames to label: {folder / SUGGESTIONS} has been filled in and stays as it is")
+  elif count:
     progress(f"frames to label: {write_suggestions(folder, count, method=suggestion_method)}")
   return folder
 

@@ -256,3 +256,20 @@ def test_a_run_exports_both_encoders_and_suggestions(tmp_path):
   assert len(read_label_table(folder / "suggestions.csv").frame) == people.sum() > 3
   with pytest.raises(ValueError, match="cannot suggest 100 frames"):
     export.export_run(experiment, suggestions=100, progress=lambda line: None)
+
+
+@pytest.mark.parametrize("cells", [",1,2,3,,,", ",1,,,,,", ";1;2;3;;;"])
+def test_labels_that_were_filled_in_survive_another_export(tmp_path, cells):
+  experiment = _Experiment(tmp_path)
+  path = export.export_run(experiment, progress=lambda line: None) / "suggestions.csv"
+  header, *lines = path.read_text().splitlines()
+  filled = [line.removesuffix(",,,,,,") + cells for line in lines]
+  path.write_text("\n".join([header, *filled]))
+  kept = path.read_bytes()
+  said = []
+  export.export_run(experiment, suggestions=2, progress=said.append)
+  assert path.read_bytes() == kept
+  assert "has been filled in" in said[-1]
+  path.write_text("\n".join([header, *lines]))  # still empty: suggested anew
+  export.export_run(experiment, suggestions=2, progress=said.append)
+  assert len(read_label_table(path).frame) == 2

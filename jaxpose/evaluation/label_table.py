@@ -114,6 +114,17 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
   return table
 
 
+def is_filled_in(path: str | os.PathLike[str]) -> bool:
+  """Is there a table with any pose in it, or with anything that cannot be read?"""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    return False
+  try:
+    return bool(np.isfinite(read_label_table(path).pose3d_mm).any())
+  except ValueError:  # half filled in, or saved by a spreadsheet in a way of its own
+    return True
+
+
 def match_label_table(
   table: LabelTable, embeddings: Mapping[str, Any], split: str
 ) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " M"]]:

@@ -11,6 +11,7 @@ from jaxpose import drawing
 from jaxpose.api import mask_on_image
 from jaxpose.skeleton import Skeleton
 
+_ENDINGS = ("_overlay.mp4", "_overlay.partial.mp4")
 _DISPLAY = 960  # longest side of the video, px
 Image = UInt8[np.ndarray, "H W 3"]
 
@@ -28,8 +29,7 @@ class OverlayWriter:
   """
 
   def __init__(self, stem: pathlib.Path, rate_hz: float, size: tuple[int, int]) -> None:
-    self._target = stem.with_name(f"{stem.name}_overlay.mp4")
-    self._partial = stem.with_name(f"{stem.name}_overlay.partial.mp4")
+    self._target, self._partial = (stem.with_name(stem.name + ending) for ending in _ENDINGS)
     scale = min(1.0, _DISPLAY / max(size))
     self._height, self._width = (max(2, 2 * round(side * scale / 2)) for side in size)
     self._scale = np.array([self._width / size[1], self._height / size[0]])
@@ -59,6 +59,11 @@ class OverlayWriter:
     """Removes what was written."""
     self._writer.release()
     self._partial.unlink(missing_ok=True)
+
+
+def is_overlay(path: pathlib.Path) -> bool:
+  """Was a video written by an `OverlayWriter`, finished or not, by its name?"""
+  return path.name.endswith(_ENDINGS)
 
 
 def draw_overlay(

@@ -16,7 +16,7 @@ from jaxpose.api import Model
 from jaxpose.data import background as backgrounds
 from jaxpose.data import transforms, trc, video
 from jaxpose.evaluation.regressor import Regressor
-from jaxpose.overlay import OverlayWriter
+from jaxpose.overlay import OverlayWriter, is_overlay
 
 BACKGROUNDS = ("robust", "median", "still", "dive", "panorama")
 _PANORAMA_SIDE = 256  # px: longest side of the frames that are registered, as prepare stores them
@@ -68,6 +68,8 @@ def predict_videos(
 ) -> tuple[list[Prediction], list[str]]:
   """Predicts a video, or every video below a folder, into the folder `out`.
 
+  Overlay videos that were written into that folder before are left out.
+
   Returns:
     The predictions, and a line for each video that could not be used; the others go on.
 
@@ -76,7 +78,9 @@ def predict_videos(
   """
   root = pathlib.Path(source)
   if root.is_dir():
-    paths = video.find_videos(root)
+    paths = [path for path in video.find_videos(root) if not is_overlay(path)]
+    if not paths:
+      raise FileNotFoundError(f"no video below {root} but overlays")
     stems = _unique_stems([path.relative_to(root) for path in paths])
   elif root.is_file():
     paths, stems = [root], [pathlib.Path(root.stem)]

@@ -87,6 +87,15 @@ def test_a_video_becomes_poses_markers_and_an_overlay(model, tmp_path):
   assert not list((tmp_path / "out").glob("*partial*"))
 
 
+def test_overlays_in_the_folder_of_the_videos_are_no_input(model, tmp_path):
+  write_video(tmp_path / "walk.mp4", walk(6))
+  for _ in range(2):
+    (done,), failed = run(model, tmp_path, tmp_path)
+    assert failed == []
+    assert [path.name for path in done.files][-1] == "walk_overlay.mp4"
+    (tmp_path / "walk_overlay.partial.mp4").write_bytes(b"of a run that was killed")
+
+
 def test_every_nth_frame_keeps_its_number_and_time(model, tmp_path):
   source = write_video(tmp_path / "walk.mp4", walk(22))
   (done,), _ = run(model, source, tmp_path, every=3, overlay=False)

@@ -235,8 +235,6 @@ class Experiment:
     from jaxpose.training import loop, monitor, writers
 
     config, over = self.config, parallel.devices()
-    if over.process == 0:
-      self.save_config()
     loop.enable_compilation_cache(_cache_folder())
     first = next(iter(self._first_batch()))
     return loop.train(
@@ -262,6 +260,7 @@ class Experiment:
         mask_max_low=config.training.mask_max_low,
       ),
       over=over,
+      on_start=self.save_config,  # not before: the folder may be another run's
     )
 
   def _first_batch(self) -> Iterable[Batch]:

@@ -38,6 +38,24 @@ def test_a_run_writes_what_the_next_jobs_read(trained):
   assert "validation/pixel" in lines[-1]
 
 
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"model.time_variant": 16}, "checkpoint of another configuration"),
+    ({"batch_size": 2}, "batch_size"),
+  ],
+)
+def test_a_run_that_does_not_fit_leaves_the_configuration_of_the_folder(trained, change, message):
+  own = (trained.workdir / "config.json").read_bytes()
+  metrics = (trained.workdir / "metrics.jsonl").read_bytes()
+  other = trained.config.copy_and_resolve_references()
+  other.update_from_flattened_dict(change)
+  with pytest.raises(ValueError, match=message):
+    Experiment(other, trained.workdir).train()
+  assert (trained.workdir / "config.json").read_bytes() == own
+  assert (trained.workdir / "metrics.jsonl").read_bytes() == metrics
+
+
 def test_best_and_last_differ_from_the_start_and_embed_frames(trained):
   batch = next(iter(trained.frame_batches("test")))
   embed = trained.make_embed(trained.restore("last"))

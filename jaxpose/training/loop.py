@@ -85,6 +85,7 @@ def train(
   writers: Sequence[Writer],
   watches: Sequence[Watch],
   over: parallel.Devices | None = None,
+  on_start: Callable[[], None] | None = None,
 ) -> TrainResult:
   """Trains to the last step, going on from the last checkpoint in `workdir` if there is one.
 
@@ -97,6 +98,8 @@ def train(
     evaluators: from variables to (name, value) pairs; `make_validation` makes one.
     watches: summaries that warn.
     over: devices, all by default.
+    on_start: called by the first process once the work directory belongs to this run and what it
+      holds fits, before the first step.
 
   Raises:
     NonFiniteLossError: names term and step; nothing is saved after the last good checkpoint.
@@ -111,9 +114,6 @@ def train(
     state = make_state(method, initial_batch, optimisers=optimisers, seed=settings.seed, over=over)
     state, start, iterator, rows = keeper.resume(state, make_iterator, over, say)
     stack.callback(iterator.close)
-    for writer in writers:
-      stack.callback(writer.close)
-      writer.restart(start)
     train_step = make_train_step(
       method,
       loss_weights=loss_weights,
@@ -122,6 +122,11 @@ def train(
       accumulate=settings.accumulate,
       over=over,
     )
+    if on_start is not None and over.process == 0:
+      on_start()
+    for writer in writers:
+      stack.callback(writer.close)
+      writer.restart(start)
     journal = _Journal(settings, writers, watches, say, start=start, rows=rows)
     batches = _batches(iterator, over, start, settings.steps)
     return _take_steps(state, batches, train_step, evaluators, settings, journal, keeper, stop)

@@ -77,10 +77,13 @@ class TensorBoardWriter:
     self._writer: Any = None
 
   def restart(self, step: int) -> None:
-    """Opens a new event file; TensorBoard then hides events of older files after `step`."""
+    """Opens a new event file; TensorBoard then hides events of older files after `step`.
+
+    A new run hides them all: one that was killed before its first checkpoint left some.
+    """
     from tensorboardX import SummaryWriter
 
-    self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+    self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
     """One point on each curve."""

@@ -2,6 +2,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxpose.training.writers import JsonLinesWriter, TensorBoardWriter, read_json_lines
@@ -73,9 +74,10 @@ def test_tensorboard_events(tmp_path):
   assert values["train/loss"][1].simple_value == 0.25
 
 
-def test_a_resumed_tensorboard_run_hides_what_came_after(tmp_path):
+@pytest.mark.parametrize("step", [40, 0])
+def test_a_tensorboard_run_hides_what_came_after_its_start(tmp_path, step):
   writer = TensorBoardWriter(tmp_path)
-  writer.restart(40)
+  writer.restart(step)
   writer.close()
   starts = [e.step for e in _events(tmp_path) if e.HasField("session_log")]
-  assert starts == [41]
+  assert starts == [step + 1]

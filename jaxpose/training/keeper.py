@@ -1,6 +1,7 @@
 """What a run keeps: its last checkpoints, its best one, and how it goes on from them."""
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -93,13 +94,13 @@ class Keeper:
     values: Mapping[str, float],
     metric: str,
   ) -> None:
-    """Saves the state if `metric` is lower than ever before."""
+    """Saves the state if `metric` is lower than ever before; a NaN gives way to anything."""
     if not values:
       return
     if metric not in values:
       raise ValueError(f"no evaluator gives '{metric}'; they give {sorted(values)}")
     lowest = self.best[1]
-    if lowest is None or values[metric] < lowest:
+    if lowest is None or math.isnan(lowest) or values[metric] < lowest:
       self.best = (step, values[metric])
       self._best.save(step, state, self._content(position, window))
 

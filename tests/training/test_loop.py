@@ -154,6 +154,17 @@ def test_the_best_checkpoint_is_the_one_of_the_lowest_value(tmp_path):
     _train(tmp_path / "other", steps=1, evaluators=[lambda v: [("score", 1.0)]], best_metric="typo")
 
 
+def test_a_first_value_of_nan_does_not_stay_the_best(tmp_path):
+  values = iter([float("nan"), 3.0, float("nan"), 5.0])
+
+  def evaluate(variables):
+    yield "score", next(values)
+
+  result = _train(tmp_path, steps=8, evaluate_every=2, evaluators=[evaluate], best_metric="score")
+  assert (result.best_step, result.best_value) == (4, 3.0)
+  assert latest_step(tmp_path, "best") == 4
+
+
 def test_validation_is_the_mean_over_all_examples(whole):
   validation = make_validation(
     METHOD, lambda: [make_batch(100), make_batch(101)], seed=1, over=OVER

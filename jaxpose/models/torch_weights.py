@@ -220,6 +220,11 @@ def _subtree(variables: Any, group: str) -> dict[str, Any]:
   """{"params": ..., "batch_stats": ...} of the network at `group`, e.g. "encoder/backbone"."""
   found = {}
   for collection in ("params", "batch_stats"):
+    if collection not in variables:
+      raise ValueError(
+        f"the network at {group or 'the root'!r} has no {collection}: weights in torchvision's"
+        " format are those of a backbone whose norm is 'batch'"
+      )
     tree = variables[collection]
     for part in filter(None, group.split("/")):
       if part not in tree:

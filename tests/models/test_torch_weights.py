@@ -187,6 +187,14 @@ def test_entries_that_do_not_fit_are_named(tmp_path):
   assert "bn1.bias is (9,), expected (4,)" in str(error.value)
 
 
+def test_a_network_without_batch_norm_is_an_error_that_says_so(tmp_path):
+  path = tmp_path / "weights.safetensors"
+  torch_weights.save_safetensors(path, torch_weights.resnet_state(small()))
+  grouped = {"params": {"encoder": {"backbone": small()["params"]}}}
+  with pytest.raises(ValueError, match=r"'encoder/backbone' has no batch_stats.*norm is 'batch'"):
+    torch_weights.load_resnet(path, grouped, "encoder/backbone")
+
+
 def test_files_that_are_no_weights(tmp_path):
   with pytest.raises(FileNotFoundError, match="nothing"):
     torch_weights.load_state(tmp_path / "nothing.pth")

@@ -108,7 +108,10 @@ class Experiment:
     return self._batches("train", self.config.seed)
 
   def validation_batches(self) -> Iterator[Batch]:
-    """The same few batches of the validation split at every call."""
+    """The same few batches of the validation split at every call.
+
+    Falls have the share that they end with in training: a batch's number is not a step here.
+    """
     batches = self._batches("validation", self.config.seed + 1)
     try:
       for _ in range(self.config.training.validation_batches):
@@ -122,6 +125,9 @@ class Experiment:
     from jaxpose.data import pipeline
 
     sampling = self.config.sampling
+    gravity = tuple((int(step), float(share)) for step, share in sampling.gravity)
+    if split != "train":
+      gravity = ((0, gravity[-1][1]),)
     return pipeline.make_batches(
       self._sources(split),
       temporal=pipeline.TemporalConfig(
@@ -129,7 +135,7 @@ class Experiment:
         far_min=sampling.far_min,
         far_max=sampling.far_max,
         unit=sampling.unit,
-        gravity=tuple((int(step), float(share)) for step, share in sampling.gravity),
+        gravity=gravity,
         spacing_min=sampling.spacing_min,
         spacing_max=sampling.spacing_max,
         labels=self.is_supervised,

@@ -3,6 +3,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from tiny_data import open_tiny
 
 from configs import dsl
 from jaxpose.experiment import Experiment
@@ -127,6 +128,29 @@ def test_clear_errors(config, tmp_path):
   other.data.directory = ""
   with pytest.raises(ValueError, match=r"data\.directory"):
     Experiment(other, tmp_path).dataset("train")
+
+
+def test_validation_has_the_share_of_falls_that_training_ends_with(config, tmp_path):
+  open_tiny(tmp_path)
+  other = config.copy_and_resolve_references()
+  other.data.directory = str(next(tmp_path.rglob("index_train.npz")).parent)
+  other.data.validation_split = "train"
+  other.data.image_size = (24, 40)
+  other.sampling.near_max, other.sampling.far_min = 3.0, 8.0
+  other.sampling.spacing_max = 4.0
+  other.training.validation_batches = 2
+
+  def falls(*schedule):
+    other.sampling.gravity = schedule
+    experiment = Experiment(other, tmp_path)
+    with experiment.train_batches() as batches:
+      first = next(batches)["temporal"]["gravity"]
+    found = [batch["temporal"]["gravity"] for batch in experiment.validation_batches()]
+    assert len(found) == 2
+    return first.all(), np.concatenate(found).any(), np.concatenate(found).all()
+
+  assert falls((0, 1.0), (700, 0.0)) == (True, False, False)
+  assert falls((0, 0.0), (1, 1.0)) == (False, True, True)
 
 
 def test_a_perceptual_loss_without_weights_is_left_out_and_said(config, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Sections of a configuration as networks, options and optimisers, for experiment.py."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,26 @@ Variables = dict[str, Any]
 STATISTICS_FRAMES = 5000  # labelled frames that mean pose and scale are computed from, at most
 
 
-def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
-  """The networks of section `model`, batch norm over a mapped axis or, for None, without one."""
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def compute_dtype(config: ConfigDict) -> Any:
+  """Of convolutions and dense layers.
+
+  Raises:
+    ValueError: it is none of `DTYPES`.
+  """
   import jax.numpy as jnp
 
+  if config.compute_dtype not in DTYPES:
+    raise ValueError(
+      f"config.compute_dtype is {config.compute_dtype!r}: choose {', '.join(DTYPES)}"
+    )
+  return jnp.dtype(config.compute_dtype)
+
+
+def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
+  """The networks of section `model`, batch norm over a mapped axis or, for None, without one."""
   from jaxpose.models import scene
 
   model = config.model
@@ -36,7 +53,7 @@ def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
     window_power=model.window_power,
     stn_form=model.stn_form,
     axis_name=axis_name,
-    dtype=jnp.dtype(config.compute_dtype),
+    dtype=compute_dtype(config),
   )
 
 
@@ -118,7 +135,7 @@ def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
   from jaxpose.models import torch_weights
   from jaxpose.models.perceptual import PerceptualFeatures
 
-  network = PerceptualFeatures(dtype=jnp.dtype(config.compute_dtype))
+  network = PerceptualFeatures(dtype=compute_dtype(config))
   shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
   empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
   return network, torch_weights.load_resnet(path, empty, "backbone")
@@ -161,11 +178,23 @@ def make_optimiser(config: ConfigDict) -> Any:
   )
 
 
-def make_run_settings(config: ConfigDict, fingerprint: str) -> Any:
-  """Section `training`, with what other sections say of a step."""
+def make_run_settings(config: ConfigDict, fingerprint: str, terms: Collection[str]) -> Any:
+  """Section `training`, with what other sections say of a step.
+
+  Args:
+    terms: the loss terms that validation gives.
+
+  Raises:
+    ValueError: the best checkpoint is to be chosen by what is neither a term nor a summary.
+  """
   from jaxpose.training.loop import RunSettings
 
   training = config.training
+  if training.best_by not in terms and not training.best_by.startswith("summaries/"):
+    raise ValueError(
+      f"config.training.best_by is {training.best_by!r}: choose one of {', '.join(sorted(terms))},"
+      " or summaries/NAME"
+    )
   return RunSettings(
     seed=config.seed,
     steps=training.steps,

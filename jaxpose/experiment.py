@@ -187,6 +187,10 @@ class Experiment:
     from jaxpose.methods.dsl import build_dsl
     from jaxpose.methods.supervised import build_supervised
 
+    if len(self.config.methods) != 1:
+      raise ValueError(
+        f"config.methods is {tuple(self.config.methods)}: name one method of {', '.join(METHODS)}"
+      )
     (name,) = self.config.methods
     if name not in METHODS:
       raise ValueError(
@@ -230,8 +234,12 @@ class Experiment:
     weights = {
       name: building.loss_weight(name, value) for name, value in self.config.loss_weights.items()
     }
-    known = {term for o in self.method.objectives.values() for term in o.terms}
-    return {n: w for n, w in weights.items() if n in known or n != "perceptual"}
+    return {n: w for n, w in weights.items() if n in self._terms or n != "perceptual"}
+
+  @property
+  def _terms(self) -> set[str]:
+    """Names of all terms that are summed."""
+    return {term for o in self.method.objectives.values() for term in o.terms}
 
   # --- training --------------------------------------------------------------------------------
 
@@ -246,7 +254,7 @@ class Experiment:
     return loop.train(
       self.method,
       self.train_batches,
-      building.make_run_settings(config, self.fingerprint()),
+      building.make_run_settings(config, self.fingerprint(), self._terms),
       initial_batch=first,
       workdir=self.workdir,
       optimisers={name: building.make_optimiser(config) for name in self.method.objectives},

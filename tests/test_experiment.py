@@ -124,6 +124,19 @@ def test_clear_errors(config, tmp_path):
   other.methods = ("ddsl",)
   with pytest.raises(ValueError, match="'ddsl'; there are dsl, supervised"):
     Experiment(other, tmp_path).method  # noqa: B018
+  for wrong, message in (
+    ({"methods": ("dsl", "supervised")}, "name one method of dsl, supervised"),
+    ({"compute_dtype": "bfloat"}, r"config\.compute_dtype is 'bfloat': choose float32"),
+    ({"dsl.pixel_loss": "huber"}, "pixel_loss must be one of l1, l2, not 'huber'"),
+  ):
+    other = config.copy_and_resolve_references()
+    other.update_from_flattened_dict(wrong)
+    with pytest.raises(ValueError, match=message):
+      Experiment(other, tmp_path).method  # noqa: B018
+  other = config.copy_and_resolve_references()
+  other.training.best_by = "pixl"
+  with pytest.raises(ValueError, match=r"training\.best_by is 'pixl': choose one of box_location"):
+    Experiment(other, tmp_path).train()
   other = config.copy_and_resolve_references()
   other.data.directory = ""
   with pytest.raises(ValueError, match=r"data\.directory"):

@@ -27,6 +27,8 @@ MASK_THRESHOLD = 0.15
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)
 
+PIXEL_LOSSES = {"l1": reconstruction.l1, "l2": reconstruction.l2}
+
 Perceptual = tuple[PerceptualFeatures, Variables]
 
 
@@ -87,7 +89,14 @@ def build_dsl(scene: Scene, options: DslOptions, perceptual: Perceptual | None) 
 
   Args:
     perceptual: the network of the perceptual term and its frozen variables; None: no such term.
+
+  Raises:
+    ValueError: there is no such pixel loss.
   """
+  if options.pixel_loss not in PIXEL_LOSSES:
+    raise ValueError(
+      f"pixel_loss must be one of {', '.join(PIXEL_LOSSES)}, not {options.pixel_loss!r}"
+    )
   names = ["pixel", "dsl", "constant_acceleration", "order", "scale_change", "box_scale"]
   names += ["tight_box", "box_location"] + (["perceptual"] if perceptual is not None else [])
   groups = ("encoder", "decoder") if scene.detector is None else ("detector", "encoder", "decoder")
@@ -236,7 +245,7 @@ def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, trai
 def _scene_terms(options: DslOptions, sample: dict[str, Array], frames: Array, out: dict) -> Terms:
   falling = sample["gravity"].astype(jnp.float32)
   ones = jnp.ones_like(falling)
-  pixel = {"l1": reconstruction.l1, "l2": reconstruction.l2}[options.pixel_loss]
+  pixel = PIXEL_LOSSES[options.pixel_loss]
   # Errors are in the colours that the networks work in, as in NSD: in units of their usual spread.
   label, predicted = normalise_image(frames), normalise_image(out["reconstruction"])
   if options.label_statistics is not None:

@@ -314,9 +314,10 @@ class Experiment:
       return variables
     terms = self._build_method(None).terms
     step = jax.jit(lambda v, b, key: terms(v, b, key, True)[1]["batch_stats"])
+    trained_stats = {g: v for g, v in merged["batch_stats"].items() if g == "detector"}
     for number in range(CALIBRATION_BATCHES):
       stats = step(variables, next(batches), jax.random.key(number))
-      variables["batch_stats"] = {**stats, "detector": merged["batch_stats"]["detector"]}
+      variables["batch_stats"] = {**stats, **trained_stats}
     batches.close()
     return variables
 

@@ -100,6 +100,18 @@ def test_batch_norm_of_the_random_encoder_is_calibrated_on_training_frames(confi
   assert all(np.abs(mean).max() > 1e-3 for mean in means)  # they start at 0
 
 
+def test_a_run_without_a_detector_has_a_random_encoder_too(config, tmp_path, monkeypatch):
+  monkeypatch.setattr("jaxpose.experiment.CALIBRATION_BATCHES", 1)
+  other = config.copy_and_resolve_references()
+  other.model.detector = ""
+  other.model.backbone.norm = "batch"
+  experiment = Experiment(other, tmp_path)
+  trained = {"params": {"encoder": {}, "decoder": {}}, "batch_stats": {"encoder": {}}}
+  random = experiment.random_variables(trained)
+  assert set(random["params"]) == {"encoder", "decoder"}
+  assert set(random["batch_stats"]) == {"encoder"}
+
+
 def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(config, tmp_path):
   def print_of(**changes):
     other = config.copy_and_resolve_references()

@@ -176,13 +176,18 @@ class Experiment:
     """The method that the configuration names, on its networks."""
     from jaxpose import parallel
 
-    method = self._build_method(parallel.AXIS)
+    method = self._build_method(parallel.AXIS, building.load_perceptual(self.config))
     return dataclasses.replace(
       method,
       init=lambda rng, batch: building.load_weights(self.config, method.init(rng, batch)),
     )
 
-  def _build_method(self, axis_name: str | None) -> Any:
+  @functools.cached_property
+  def _trained_method(self) -> Any:
+    """The method for what comes after training: on one device, without the perceptual network."""
+    return self._build_method(None, None)
+
+  def _build_method(self, axis_name: str | None, perceptual: tuple[Any, Variables] | None) -> Any:
     """The method with batch norm over a mapped axis, or, to be called outside of one, without."""
     from jaxpose.methods.dsl import build_dsl
     from jaxpose.methods.supervised import build_supervised
@@ -201,11 +206,7 @@ class Experiment:
       encoder = scene.encoder.clone(time_invariant_size=0)
       options = building.make_supervised_options(self.config)
       return build_supervised(encoder, self.label_statistics, options)
-    return build_dsl(scene, building.make_dsl_options(self.config), self._perceptual)
-
-  @functools.cached_property
-  def _perceptual(self) -> tuple[Any, Variables] | None:
-    return building.load_perceptual(self.config)
+    return build_dsl(scene, building.make_dsl_options(self.config), perceptual)
 
   @property
   def is_supervised(self) -> bool:
@@ -302,7 +303,8 @@ class Experiment:
 
     batches = self.train_batches()
     first = next(batches)
-    start = self.method.init(jax.random.fold_in(jax.random.key(self.config.seed), 1), first)
+    key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
+    start = building.load_weights(self.config, self._trained_method.init(key, first))
     merged = {
       kind: {**start[kind], **{g: v for g, v in trained[kind].items() if g == "detector"}}
       for kind in ("params", "batch_stats")
@@ -312,7 +314,7 @@ class Experiment:
     if "batch_stats" not in start:
       batches.close()
       return variables
-    terms = self._build_method(None).terms
+    terms = self._trained_method.terms
     step = jax.jit(lambda v, b, key: terms(v, b, key, True)[1]["batch_stats"])
     trained_stats = {g: v for g, v in merged["batch_stats"].items() if g == "detector"}
     for number in range(CALIBRATION_BATCHES):
@@ -326,24 +328,24 @@ class Experiment:
 
     A true box in the batch is handed on to the method.
     """
-    return self._jitted(self.method.embed, variables)
+    return self._jitted(self._trained_method.embed, variables)
 
   def make_encode(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
     """(batch of frames) -> time_variant, time_invariant and box, as numpy; decodes nothing."""
     self.require_self_supervised()
-    return self._jitted(self.method.encode, variables)
+    return self._jitted(self._trained_method.encode, variables)
 
   def make_render(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
     """(batch of frames) -> every picture from frame to reconstruction, as numpy."""
     self.require_self_supervised()
-    return self._jitted(self.method.render, variables)
+    return self._jitted(self._trained_method.render, variables)
 
   def make_decode(self, variables: Variables) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """(time_variant, time_invariant) -> (crop, mask), as numpy."""
     import jax
 
     placed = jax.device_put(variables)
-    decode = jax.jit(self.method.decode)
+    decode = jax.jit(self._trained_method.decode)
     return lambda tv, ti: jax.device_get(decode(placed, tv, ti))
 
   @staticmethod

@@ -178,6 +178,18 @@ def test_validation_has_the_share_of_falls_that_training_ends_with(config, tmp_p
   assert falls((0, 0.0), (1, 1.0)) == (False, True, True)
 
 
+def test_a_trained_run_needs_no_perceptual_network(config, tmp_path, capsys):
+  other = config.copy_and_resolve_references()
+  other.loss_weights.perceptual = (2.0,)
+  for path in ("", str(tmp_path / "only_where_it_was_trained.pth")):
+    other.model.perceptual_weights = path
+    experiment = Experiment(other, tmp_path)
+    for make in (experiment.make_embed, experiment.make_encode, experiment.make_render):
+      make({})
+    experiment.make_decode({})
+  assert not capsys.readouterr().out  # what a training goes on without is nobody else's concern
+
+
 def test_a_perceptual_loss_without_weights_is_left_out_and_said(config, tmp_path, capsys):
   other = config.copy_and_resolve_references()
   other.loss_weights.perceptual = (2.0,)

@@ -65,6 +65,9 @@ def probe_embeddings(
   except FileNotFoundError:
     progress(f"probe: no embeddings of an untrained encoder in {folder}")
     train.pop(RANDOM, None)
+  if RANDOM in train and not _same_crops(train, test):
+    progress("probe: the embeddings of an untrained encoder are of another checkpoint: left out")
+    del train[RANDOM], test[RANDOM]
   others = _load_references(references, test[TRAINED], train[TRAINED], table)
   results, regressor = probe.run_probe(
     train,
@@ -81,6 +84,15 @@ def probe_embeddings(
   save_regressor(pathlib.Path(out) / REGRESSOR, regressor)
   probe_report.write_probe_report(out, results)
   return results
+
+
+def _same_crops(*exports: Mapping[str, Mapping[str, Any]]) -> bool:
+  """Did the untrained encoder see the crops of the checkpoint that the trained one is of?"""
+
+  def checkpoint(found: Mapping[str, Any]) -> str:
+    return str(found.get("checkpoint", ""))
+
+  return all(checkpoint(e[RANDOM]).endswith(checkpoint(e[TRAINED])) for e in exports)
 
 
 def _load_references(

@@ -6,7 +6,7 @@ import pytest
 
 from configs import dsl
 from jaxpose import probing
-from jaxpose.embeddings import save_embeddings
+from jaxpose.embeddings import load_embeddings, save_embeddings
 from jaxpose.evaluation.fitting import FitConfig
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import (
@@ -166,6 +166,21 @@ def test_references_stand_in_table_and_results_of_a_probe(tmp_path):
   table = (tmp_path / "probe" / "results.md").read_text()
   share = 40 / results.of("mean pose", 30, metric_name("N-MPJPE", 3))[0]
   assert f"| 30 | supervised | 50.0 | 40.0 | 30.0 | {share:.3f} |" in table
+
+
+def test_an_untrained_encoder_on_the_crops_of_another_checkpoint_is_left_out(tmp_path):
+  _export(tmp_path)
+  exports = {split: load_embeddings(tmp_path, split) for split in ("train", "test")}
+
+  def say_checkpoints(trained, random):
+    for split, columns in exports.items():
+      save_embeddings(tmp_path / f"{split}.npz", columns | {"checkpoint": np.array(trained)})
+      save_embeddings(tmp_path / f"random_{split}.npz", columns | {"checkpoint": np.array(random)})
+
+  say_checkpoints("best, step 3", "random encoder, best, step 3")
+  assert _probe(tmp_path, []).rows == ["mean pose", "trained", "random"]
+  say_checkpoints("best, step 3", "random encoder, best, step 13")  # exported with --norandom since
+  assert _probe(tmp_path, []).rows == ["mean pose", "trained"]
 
 
 @pytest.mark.parametrize("changes", [{"test_frames": 19}, {"num_joints": 17}])

@@ -1,5 +1,6 @@
 """Sections of a configuration as networks, options and optimisers, for experiment.py."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -207,6 +208,23 @@ def make_run_settings(config: ConfigDict, fingerprint: str, terms: Collection[st
     best_metric=f"validation/{training.best_by}",
     warn_every=training.warn_every,
     fingerprint=fingerprint,
+  )
+
+
+def make_watches(config: ConfigDict) -> Any:
+  """The warnings of section `training`: none where there is no box or mask that could collapse.
+
+  Without a detector every box is the whole frame, which is no sign of anything.
+  """
+  from jaxpose.training.monitor import make_collapse_watches
+
+  if "supervised" in config.methods:
+    return ()
+  training = config.training
+  return make_collapse_watches(
+    box_scale_low=training.box_scale_low,
+    box_scale_high=training.box_scale_high if config.model.detector else math.inf,
+    mask_max_low=training.mask_max_low,
   )
 
 

@@ -247,7 +247,7 @@ class Experiment:
   def train(self) -> Any:
     """Trains to the configured step, from the last checkpoint in the work directory if any."""
     from jaxpose import parallel
-    from jaxpose.training import loop, monitor, writers
+    from jaxpose.training import loop, writers
 
     config, over = self.config, parallel.devices()
     loop.enable_compilation_cache(_cache_folder())
@@ -267,13 +267,7 @@ class Experiment:
         writers.JsonLinesWriter(self.workdir / "metrics.jsonl"),
         writers.TensorBoardWriter(self.workdir / "tensorboard"),
       ],
-      watches=()
-      if self.is_supervised  # no box or mask that could collapse
-      else monitor.make_collapse_watches(
-        box_scale_low=config.training.box_scale_low,
-        box_scale_high=config.training.box_scale_high,
-        mask_max_low=config.training.mask_max_low,
-      ),
+      watches=building.make_watches(config),
       over=over,
       on_start=self.save_config,  # not before: the folder may be another run's
     )

@@ -199,6 +199,18 @@ def test_loss_weights_are_numbers_or_pieces():
       building.loss_weight("dsl", weight)
 
 
+def test_boxes_are_watched_where_there_is_a_detector():
+  changes = {"training.box_scale_low": 0.3, "training.box_scale_high": 0.9}
+  changes["training.mask_max_low"] = 0.04
+  box, mask = building.make_watches(make_config(**changes))
+  assert (box.summary, box.low, box.high) == ("box_scale_mean", 0.3, 0.9)
+  assert (mask.summary, mask.low) == ("mask_max_mean", 0.04)
+  box, mask = building.make_watches(make_config(**changes, **{"model.detector": ""}))
+  assert box.low <= 1.0 <= box.high  # the whole frame
+  assert mask.low == 0.04
+  assert building.make_watches(make_config(supervised)) == ()
+
+
 # --- labels ------------------------------------------------------------------------------------
 
 

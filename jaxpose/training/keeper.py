@@ -38,6 +38,7 @@ class Keeper:
     self._last = Checkpoints(workdir / FOLDERS["last"], keep=keep)
     self._best = Checkpoints(workdir / FOLDERS["best"], keep=1)
     self.best: tuple[int | None, float | None] = (None, None)
+    self._best_metric: str | None = None
 
   def __enter__(self) -> "Keeper":
     return self
@@ -60,13 +61,17 @@ class Keeper:
       self._best.clear()
       return state, 0, iterator, []
     position = restored.position
+    self.best = (position["best_step"], position["best_value"])
+    self._best_metric = position.get("best_metric")
     if position["fingerprint"] != self._fingerprint:
       say(
         f"WARNING the checkpoint of step {restored.step} in {self._workdir} was written with"
         " another configuration; going on with the present one"
       )
+      if (self._best.latest_step() or 0) > restored.step:  # these steps will not come again
+        self._best.clear()
+        self.best = (None, None)
     iterator.restore(position["iterator"])
-    self.best = (position["best_step"], position["best_value"])
     say(f"going on from step {restored.step} in {self._workdir}")
     return parallel.replicate(restored.state, over), restored.step, iterator, position["window"]
 
@@ -94,14 +99,17 @@ class Keeper:
     values: Mapping[str, float],
     metric: str,
   ) -> None:
-    """Saves the state if `metric` is lower than ever before; a NaN gives way to anything."""
+    """Saves the state if `metric` is lower than ever before; a NaN gives way to anything.
+
+    What was the best by another metric, before the configuration changed, gives way, too.
+    """
     if not values:
       return
     if metric not in values:
       raise ValueError(f"no evaluator gives '{metric}'; they give {sorted(values)}")
-    lowest = self.best[1]
+    lowest = self.best[1] if self._best_metric in (None, metric) else None
     if lowest is None or math.isnan(lowest) or values[metric] < lowest:
-      self.best = (step, values[metric])
+      self.best, self._best_metric = (step, values[metric]), metric
       self._best.save(step, state, self._content(position, window))
 
   def wait(self) -> None:
@@ -132,5 +140,6 @@ class Keeper:
       "window": window.rows(),
       "best_step": self.best[0],
       "best_value": self.best[1],
+      "best_metric": self._best_metric,
       "fingerprint": self._fingerprint,
     }

@@ -165,6 +165,35 @@ def test_a_first_value_of_nan_does_not_stay_the_best(tmp_path):
   assert latest_step(tmp_path, "best") == 4
 
 
+def test_the_best_is_of_the_present_configuration(tmp_path):
+  seen = []
+
+  def make_evaluate(name, *values):
+    left = iter(values)
+
+    def evaluate(variables):
+      seen.append(np.asarray(variables["params"]["critic"]["kernel"]))
+      yield name, next(left)
+
+    return {"evaluators": [evaluate], "best_metric": name}
+
+  # the best one of step 5 is kept, the last checkpoint is of step 3
+  with pytest.raises(KilledError):
+    _train(tmp_path, before=kill_before(6), **make_evaluate("score", 1.0))
+  assert (latest_step(tmp_path), latest_step(tmp_path, "best")) == (3, 5)
+  other = {"optimisers": {"toy": make_adam(0.5)}, "fingerprint": "two"}
+  found = _train(tmp_path, **other, **make_evaluate("score", 4.0, 9.0))
+  assert (found.best_step, found.best_value) == (5, 4.0)
+  best = restore_for_inference(tmp_path, "best")["params"]["critic"]["kernel"]
+  np.testing.assert_array_equal(best, seen[1])
+  assert np.abs(seen[1] - seen[0]).max() > 0.1
+  # numbers of two metrics do not compare
+  other["fingerprint"] = "three"
+  found = _train(tmp_path, steps=12, **other, **make_evaluate("error", 70.0))
+  assert (found.best_step, found.best_value) == (12, 70.0)
+  assert latest_step(tmp_path, "best") == 12
+
+
 def test_validation_is_the_mean_over_all_examples(whole):
   validation = make_validation(
     METHOD, lambda: [make_batch(100), make_batch(101)], seed=1, over=OVER

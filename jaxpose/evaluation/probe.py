@@ -255,7 +255,15 @@ def _frame_counts(
     counts[f"{split}_labelled"] = len(chosen.rows)
     counts[f"{split}_left_out_empty"] = chosen.left_out_empty
     counts[f"{split}_left_out_root_unknown"] = chosen.left_out_root
+  counts["test_also_train"] = len(_frames(test, test_all) & _frames(train, train_all))
   return counts
+
+
+def _frames(labelled: LabelledFrames, embeddings: Embeddings) -> set[tuple[str, int, int]]:
+  """(sequence, camera, frame) of the labelled frames."""
+  names = np.asarray(embeddings["sequence_names"])
+  columns = (np.asarray(embeddings[key])[labelled.rows] for key in ("sequence", "camera", "frame"))
+  return {(str(names[s]), int(c), int(f)) for s, c, f in zip(*columns, strict=True)}
 
 
 def _digest(

@@ -41,6 +41,12 @@ def markdown_table(results: ProbeResults) -> str:
     f"{frames['test_left_out_root_unknown']} test.",
     "",
   ]
+  if frames.get("test_also_train"):
+    lines += [
+      f"{frames['test_also_train']} of the test frames are training frames too: the scores say how"
+      " well labels are remembered, not how well new frames are understood. Split the takes.",
+      "",
+    ]
   if not results.records:
     return "\n".join([*lines, "No labelled test frame: nothing was scored.", ""])
   names = [metric_name(metric, results.num_joints) for metric in METRICS]

@@ -137,6 +137,19 @@ def test_empty_frames_do_not_enter():
   assert abs(value - everything.of("mean pose", 120, _NAME)) < 20
 
 
+def test_test_frames_that_were_trained_on_are_counted_and_said():
+  train, test = _data()  # 120 and 60 frames, numbered from 0, of a sequence of one name
+  train["trained"]["present"][:10] = 0
+  run = {"label_counts": [20], "seeds": [0], "fit": _FIT}
+  results, _ = probe.run_probe(train, test, **run)
+  assert results.frames["test_also_train"] == 50
+  assert "50 of the test frames are training frames too" in probe_report.markdown_table(results)
+  test["trained"]["sequence_names"] = np.array(["run"])
+  results, _ = probe.run_probe(train, test, **run)
+  assert results.frames["test_also_train"] == 0
+  assert "training frames too" not in probe_report.markdown_table(results)
+
+
 def test_labels_from_a_table_alone():
   # a data set without any labels: three of its frames get poses, none of the test frames does
   train, test = _data()

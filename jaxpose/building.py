@@ -237,7 +237,7 @@ def loss_weight(name: str, weight: Any) -> Any:
   if isinstance(weight, (int, float)):
     return float(weight)
   try:
-    pieces = [piece if isinstance(piece, (tuple, list)) else float(piece) for piece in weight]
+    pieces: list[Any] = [p if isinstance(p, (tuple, list)) else float(p) for p in weight]
     if len(pieces) == 1 and isinstance(pieces[0], float):
       return pieces[0]
     return [(int(step), float(value)) for step, value in pieces]

@@ -299,7 +299,7 @@ class Experiment:
     first = next(batches)
     key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
     start = building.load_weights(self.config, self._trained_method.init(key, first))
-    merged = {
+    merged: dict[str, Any] = {
       kind: {**start[kind], **{g: v for g, v in trained[kind].items() if g == "detector"}}
       for kind in ("params", "batch_stats")
       if kind in start

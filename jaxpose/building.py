@@ -174,7 +174,11 @@ def make_optimiser(config: ConfigDict) -> Any:
     epsilon=values.epsilon,
     weight_decay=values.weight_decay,
     clip_norm=values.clip_norm,
-    multipliers={group: value for group, value in values.multipliers.items() if value != 1},
+    multipliers={
+      group: value
+      for group, value in values.multipliers.items()
+      if value != 1 and (group != "detector" or config.model.detector)
+    },
     frozen=tuple(values.frozen),
   )
 

@@ -21,7 +21,9 @@ from launch import cli
 STAGES = ("data", "train", "export", "probe", "report")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, and :variant.")
-_WORKDIR = flags.DEFINE_string("workdir", "", "Where the run writes; default runs/FILE_VARIANT.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", "", "Where the run writes; default in runs/, by its name."
+)
 _DATA_ROOT = flags.DEFINE_string("data_root", "data", "Where data sets are built.")
 _STAGES = flags.DEFINE_list("stages", list(STAGES), f"Any of {', '.join(STAGES)}.")
 
@@ -36,7 +38,7 @@ def main(argv):
   if config is None:
     raise ValueError("name a configuration: --config=configs/dsl.py")
   file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-  workdir = pathlib.Path(_WORKDIR.value or f"runs/{file}_{config.name}")
+  workdir = pathlib.Path(_WORKDIR.value or _default_workdir(file, config))
   config.data.directory = _prepare(config)
   from jaxpose.experiment import Experiment
 
@@ -48,6 +50,15 @@ def main(argv):
   _evaluate(experiment)
   _say_where(workdir, time.monotonic() - begin)
   return 0
+
+
+def _default_workdir(file, config):
+  """runs/FILE_VARIANT; of the user's own videos, one for each folder."""
+  if config.name != "own" or not config.data.path:
+    return f"runs/{file}_{config.name}"
+  from launch import prepare
+
+  return f"runs/{file}_{prepare.folder_name(config.data.path)}"
 
 
 def _prepare(config):

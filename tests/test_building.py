@@ -133,6 +133,14 @@ def test_options_of_a_supervised_network():
   assert building.make_supervised_options(config).jitter is None
 
 
+def test_a_multiplier_of_a_detector_that_the_scene_has_not_says_nothing():
+  config = make_config()
+  config.optimiser.multipliers = ConfigDict({"detector": 0.1, "encoder": 1.0})
+  assert dict(building.make_optimiser(config).multipliers) == {"detector": 0.1}
+  config.model.detector = ""
+  assert dict(building.make_optimiser(config).multipliers) == {}
+
+
 def test_the_optimiser_is_the_configured_one():
   config = make_config(
     **{

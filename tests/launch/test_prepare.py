@@ -70,6 +70,18 @@ def test_an_option_of_another_type_is_named(tmp_path, wrong):
     registry.prepare_dataset("synthetic_people", "tiny", tmp_path, **wrong)
 
 
+def test_every_folder_of_videos_has_a_data_set_of_its_own(tmp_path):
+  made = []
+  for folder in (tmp_path / "a" / "walk", tmp_path / "b" / "walk"):
+    folder.mkdir(parents=True)
+    write_video(folder / "x.avi", 3)
+    data = types.SimpleNamespace(source="videos", variant="own", path=str(folder))
+    made.append(prepare.prepare_source(data, tmp_path / "out"))
+    assert prepare.prepare_source(data, tmp_path / "out") == made[-1]
+  assert made[0] != made[1]
+  assert all(directory.is_dir() and "walk_" in directory.parent.name for directory in made)
+
+
 def test_registry_prepares_by_name(tmp_path):
   assert registry.source_names()[0] == "videos"
   assert "synthetic_people" in registry.source_names()

@@ -176,7 +176,7 @@ class Experiment:
     """The method that the configuration names, on its networks."""
     from jaxpose import parallel
 
-    method = self._build_method(parallel.AXIS, building.load_perceptual(self.config))
+    method = self._build_method(parallel.AXIS, training=True)
     return dataclasses.replace(
       method,
       init=lambda rng, batch: building.load_weights(self.config, method.init(rng, batch)),
@@ -185,10 +185,13 @@ class Experiment:
   @functools.cached_property
   def _trained_method(self) -> Any:
     """The method for what comes after training: on one device, without the perceptual network."""
-    return self._build_method(None, None)
+    return self._build_method(None, training=False)
 
-  def _build_method(self, axis_name: str | None, perceptual: tuple[Any, Variables] | None) -> Any:
-    """The method with batch norm over a mapped axis, or, to be called outside of one, without."""
+  def _build_method(self, axis_name: str | None, *, training: bool) -> Any:
+    """The method with batch norm over a mapped axis, or, to be called outside of one, without.
+
+    Only training needs the perceptual network.
+    """
     from jaxpose.methods.dsl import build_dsl
     from jaxpose.methods.supervised import build_supervised
 
@@ -206,6 +209,7 @@ class Experiment:
       encoder = scene.encoder.clone(time_invariant_size=0)
       options = building.make_supervised_options(self.config)
       return build_supervised(encoder, self.label_statistics, options)
+    perceptual = building.load_perceptual(self.config) if training else None
     return build_dsl(scene, building.make_dsl_options(self.config), perceptual)
 
   @property

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Integer, Key
 
 AXIS = "batch"
 
@@ -69,7 +69,9 @@ def axis_index() -> Any:
   return jax.lax.axis_index(AXIS) if inside_axis() else jnp.zeros((), jnp.int32)
 
 
-def fold_in_examples(rng: Key[Array, ""], example_numbers: Int[Array, " B"]) -> Key[Array, " B"]:
+def fold_in_examples(
+  rng: Key[Array, ""], example_numbers: Integer[Array, " B"]
+) -> Key[Array, " B"]:
   """A key per example from its global number, whichever device the example lies on."""
   return jax.vmap(lambda number: jax.random.fold_in(rng, number))(example_numbers)
 

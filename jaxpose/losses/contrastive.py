@@ -9,7 +9,7 @@ MINIMUM_NORM = 1e-4
 
 
 def cosine_similarity(
-  a: Float[Array, "*batch D"], b: Float[Array, "*batch D"], *, minimum_norm: float = MINIMUM_NORM
+  a: Float[Array, "*#batch D"], b: Float[Array, "*#batch D"], *, minimum_norm: float = MINIMUM_NORM
 ) -> Float[Array, " *batch"]:
   """⟨a, b⟩ / (max(‖a‖, m) · max(‖b‖, m)) (P1 eq. 3), m = `minimum_norm`."""
 
@@ -21,9 +21,9 @@ def cosine_similarity(
 
 
 def dsl_pair(
-  a: Float[Array, "*batch D"],
-  b: Float[Array, "*batch D"],
-  distance: Float[Array, " *batch"],
+  a: Float[Array, "*#batch D"],
+  b: Float[Array, "*#batch D"],
+  distance: Float[Array, " *#batch"],
   *,
   d_max: float,
 ) -> Float[Array, " *batch"]:
@@ -78,7 +78,7 @@ def info_nce(
 
 
 def _squared_distance(
-  a: Float[Array, "*batch D"], b: Float[Array, "*batch D"]
+  a: Float[Array, "*#batch D"], b: Float[Array, "*#batch D"]
 ) -> Float[Array, " *batch"]:
   """‖a − b‖²."""
   return jnp.square(a - b).sum(-1)

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, Shaped, UInt8
 
 from jaxpose.method import Variables
 from jaxpose.shapes import FRAMES_PER_SAMPLE
@@ -13,17 +13,17 @@ def networks(variables: Variables) -> Variables:
   return {kind: tree for kind, tree in variables.items() if kind != "frozen"}
 
 
-def to_float(images: Array) -> Float[Array, "..."]:
+def to_float(images: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
   """Bytes 0..255 to floats 0..1, on the device: a quarter of the transfer."""
   return images.astype(jnp.float32) / 255.0
 
 
-def flat(values: Float[Array, "B T ..."]) -> Float[Array, "N ..."]:
+def flat(values: Shaped[Array, "B T *rest"]) -> Shaped[Array, " N *rest"]:
   """All frames of all samples, one after the other."""
   return values.reshape((-1, *values.shape[2:]))
 
 
-def samples(values: Float[Array, "N ..."]) -> Float[Array, "B T ..."]:
+def samples(values: Shaped[Array, " N *rest"]) -> Shaped[Array, "B T *rest"]:
   """The inverse of `flat`."""
   return values.reshape((-1, FRAMES_PER_SAMPLE, *values.shape[1:]))
 
@@ -45,12 +45,12 @@ def backgrounds(sample: dict[str, Array]) -> Float[Array, "N H W 3"]:
   return to_float(flat(jnp.broadcast_to(background, shape)))
 
 
-def draw_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
-  """A key of each example for one of its draws, [B] -> [B]."""
+def draw_keys(keys: Key[Array, " B"], purpose: int) -> Key[Array, " B"]:
+  """A key of each example for one of its draws."""
   return jax.vmap(lambda key: jax.random.fold_in(key, purpose))(keys)
 
 
-def frame_keys(keys: PRNGKeyArray, purpose: int) -> PRNGKeyArray:
-  """A key for each frame of each sample, [B] -> [N]."""
+def frame_keys(keys: Key[Array, " B"], purpose: int) -> Key[Array, " N"]:
+  """A key for each frame of each sample."""
   split = jax.vmap(lambda key: jax.random.split(key, FRAMES_PER_SAMPLE))
   return split(draw_keys(keys, purpose)).reshape(-1)

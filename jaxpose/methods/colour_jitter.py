@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 _LUMA = (0.299, 0.587, 0.114)
 # Rows: Y, I, Q of RGB (NTSC); hue turns the (I, Q) plane.
@@ -10,7 +10,7 @@ _YIQ = (_LUMA, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617,
 
 
 def colour_jitter(
-  keys: PRNGKeyArray,
+  keys: Key[Array, " N"],
   images: Float[Array, "N H W 3"],
   *,
   brightness: float,

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from jaxpose import geometry, parallel
 from jaxpose.losses import contrastive, priors, reconstruction, tracking
@@ -115,9 +115,9 @@ def build_dsl(scene: Scene, options: DslOptions, perceptual: Perceptual | None) 
 
 
 def _init(
-  scene: Scene, perceptual: Perceptual | None, rng: PRNGKeyArray, batch: dict[str, Any]
+  scene: Scene, perceptual: Perceptual | None, rng: Key[Array, ""], batch: dict[str, Any]
 ) -> Variables:
-  sample = batch["temporal"]
+  sample = jax.tree.map(jnp.asarray, batch["temporal"])
   frames, background = batching.frames(sample), batching.backgrounds(sample)
   keys = jax.random.split(rng, frames.shape[0])
   start = nn.init(lambda net, f, b, k: _reconstruct(net, f, b, None, _same, k, True), scene)
@@ -133,7 +133,7 @@ def _terms(
   perceptual: Perceptual | None,
   variables: Variables,
   batch: dict[str, Any],
-  rng: PRNGKeyArray,
+  rng: Key[Array, ""],
   train: bool,
 ) -> tuple[Terms, Variables, dict[str, Any]]:
   sample = batch["temporal"]

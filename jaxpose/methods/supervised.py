@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key
 
 from jaxpose import geometry, parallel
 from jaxpose.losses.pose import pose_l2
@@ -139,7 +139,7 @@ def _init(
   network: PoseNetwork,
   statistics: LabelStatistics,
   options: SupervisedOptions,
-  rng: PRNGKeyArray,
+  rng: Key[Array, ""],
   batch: dict[str, Any],
 ) -> Variables:
   del batch  # crops have one size
@@ -158,7 +158,7 @@ def _terms(
   options: SupervisedOptions,
   variables: Variables,
   batch: dict[str, Any],
-  rng: PRNGKeyArray,
+  rng: Key[Array, ""],
   train: bool,
 ) -> tuple[Terms, Variables, dict[str, Any]]:
   sample = batch["temporal"]
@@ -205,7 +205,7 @@ def _crops(
   options: SupervisedOptions,
   images: Float[Array, "N H W 3"],
   box_px: Float[Array, "N 4"],
-  keys: PRNGKeyArray | None,
+  keys: Key[Array, " N"] | None,
 ) -> tuple[Float[Array, "N c c 3"], Bool[Array, " N"]]:
   """(crops around the true boxes, moved and scaled with `keys`, whether the true box is known)."""
   draws = jnp.zeros((len(images), 3))

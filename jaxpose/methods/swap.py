@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from jaxpose.shapes import FAR, FRAMES_PER_SAMPLE, INTERMEDIATE, NEAR, REFERENCE
 
@@ -22,7 +22,7 @@ _DERANGEMENTS = np.array(
 
 
 def sample_appearance_sources(
-  keys: PRNGKeyArray, *, swap: str, probability: float
+  keys: Key[Array, " B"], *, swap: str, probability: float
 ) -> Int[Array, "B T"]:
   """The frame of the sample that each frame takes its time-invariant vector from.
 
@@ -32,7 +32,7 @@ def sample_appearance_sources(
   every frame keeps its own.
 
   Args:
-    keys: [B], one for each sample.
+    keys: one for each sample.
 
   Raises:
     ValueError: there is no such swap.
@@ -47,7 +47,7 @@ def sample_appearance_sources(
   return jax.vmap(lambda key: _exchange_pairs(key, probability))(keys)
 
 
-def _exchange_pairs(key: PRNGKeyArray, probability: float) -> Int[Array, " T"]:
+def _exchange_pairs(key: Key[Array, ""], probability: float) -> Int[Array, " T"]:
   crossed, first, second = jax.random.uniform(key, (3,))
   partners = jnp.where(
     crossed < 0.5, jnp.array([FAR, INTERMEDIATE]), jnp.array([INTERMEDIATE, FAR])

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 
 @jax.custom_vjp
-def upsample_twice(x: Float[Array, "N H W C"]) -> Float[Array, "N 2H 2W C"]:
+def upsample_twice(x: Float[Array, "N H W C"]) -> Float[Array, "N 2*H 2*W C"]:
   """Bilinear x2: out[2i] = ¼·x[i−1] + ¾·x[i], out[2i+1] = ¾·x[i] + ¼·x[i+1], edges repeated.
 
   The same numbers as `jax.image.resize(..., "bilinear")`, by shifts instead of a matrix product,

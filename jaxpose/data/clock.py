@@ -58,7 +58,7 @@ class Clock:
     return _ticks(self.index, self.unit, ids)
 
   def seek(
-    self, track: Int[np.ndarray, " *n"], tick: Int[np.ndarray, " *n"], side: str
+    self, track: Int[np.ndarray, " *#n"], tick: Int[np.ndarray, " *#n"], side: str
   ) -> Int[np.ndarray, " *n"]:
     """Id at which `tick` would be inserted into a track: `np.searchsorted` within the track."""
     offset = np.clip(tick - self.first_tick[track], -1, self.stride - 2)

@@ -15,7 +15,7 @@ _BYTES, _FLOATS, _INTS = 1, 2, 3
 _VARINT, _LENGTH, _FIXED32 = 0, 2, 5
 _MAX = (1 << 64) - 1
 
-Value = bytes | np.ndarray
+Value = bytes | np.ndarray | np.generic
 
 
 def parse_example(

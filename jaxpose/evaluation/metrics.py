@@ -15,7 +15,7 @@ from jaxpose import geometry
 
 _Pose = Float[np.ndarray, "*batch J 3"]
 _Valid = Bool[np.ndarray, "*batch J"]
-_PerPose = Float[np.ndarray, " *batch"]
+_PerPose = Float[np.ndarray | np.floating, " *batch"]  # numpy gives a scalar for a single pose
 
 PCK_THRESHOLD_MM = 150.0
 AUC_THRESHOLDS_MM = np.linspace(0.0, 150.0, 31)

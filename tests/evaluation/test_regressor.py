@@ -28,7 +28,7 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 def _regressor(architecture: Architecture, seed: int = 0) -> Regressor:
   rng = np.random.default_rng(seed)
-  variables = build_network(architecture, 6).init(jax.random.key(seed), np.ones((1, 5)), False)
+  variables = build_network(architecture, 6).init(jax.random.key(seed), jnp.ones((1, 5)), False)
   standard = Standardisation(
     rng.normal(size=5).astype(np.float32),
     np.array([1.0, 2, 0.5, 0, 3], np.float32),

@@ -9,12 +9,12 @@ from jaxpose.losses import contrastive
 def unit(degrees):
   """A vector of that direction; lengths differ, as the cosine must not see them."""
   angle = np.deg2rad(degrees)
-  return (1 + degrees / 50) * np.asarray([np.cos(angle), np.sin(angle)], np.float32)
+  return (1 + degrees / 50) * jnp.asarray([np.cos(angle), np.sin(angle)], jnp.float32)
 
 
 def test_cosine_similarity_of_known_angles():
-  a = np.stack([unit(0), unit(20), unit(10)])
-  b = np.stack([unit(60), unit(110), unit(10)])
+  a = jnp.stack([unit(0), unit(20), unit(10)])
+  b = jnp.stack([unit(60), unit(110), unit(10)])
   np.testing.assert_allclose(contrastive.cosine_similarity(a, b), [0.5, 0, 1], atol=1e-6)
 
 
@@ -43,7 +43,7 @@ def test_dsl_pair_pulls_near_frames_to_one_and_far_frames_to_zero():
 
 
 def test_dsl_sums_the_pairs_with_the_reference_in_both_directions_of_time():
-  vectors = np.stack([unit(0), unit(60), unit(120), unit(180)])[None]
+  vectors = jnp.stack([unit(0), unit(60), unit(120), unit(180)])[None]
   # distances 2, 9, 16 of d_max 16: weights 1 − 2/8, 9/8 − 1 and 1
   expected = 0.75 * 0.5 + 0.125 * 0.5 + 1 * 1
   for position in ([100, 102, 109, 116], [100, 98, 91, 84]):
@@ -53,7 +53,7 @@ def test_dsl_sums_the_pairs_with_the_reference_in_both_directions_of_time():
 
 def test_info_nce_with_and_without_the_positive_below():
   reference, positive = unit(0)[None], unit(60)[None]
-  negatives = np.stack([unit(90), unit(180)])[None]
+  negatives = jnp.stack([unit(90), unit(180)])[None]
   # τ = ½: logits 1 for the positive, 0 and −2 for the negatives
   below = 1 + np.exp(-2)
   without = contrastive.info_nce(
@@ -67,9 +67,9 @@ def test_info_nce_with_and_without_the_positive_below():
 
 
 def test_triplet_is_a_hinge_on_squared_distances():
-  reference = np.zeros((3, 2), np.float32)
-  positive = np.asarray([[1, 0], [0, 2], [3, 0]], np.float32)
-  negative = np.asarray([[3, 0], [2, 1], [0, 1]], np.float32)
+  reference = jnp.zeros((3, 2))
+  positive = jnp.asarray([[1, 0], [0, 2], [3, 0]], jnp.float32)
+  negative = jnp.asarray([[3, 0], [2, 1], [0, 1]], jnp.float32)
   # 1 + ½ − 9 < 0; 4 + ½ − 5 < 0; 9 + ½ − 1 = 8.5
   np.testing.assert_allclose(
     contrastive.triplet(reference, positive, negative, margin=0.5), [0, 0, 8.5]
@@ -80,15 +80,14 @@ def test_triplet_is_a_hinge_on_squared_distances():
 
 
 def test_semi_hard_triplet_takes_the_nearest_negative_beyond_the_positive():
-  reference = np.zeros((3, 1), np.float32)
-  positive = np.asarray([[1], [3], [1]], np.float32)
-  candidates = np.asarray([[0.5], [1.2], [2], [-2.5]], np.float32)
-  may = np.ones((3, 4), bool)
-  may[2] = False  # example 2 has no negative at all
+  reference = jnp.zeros((3, 1))
+  positive = jnp.asarray([[1], [3], [1]], jnp.float32)
+  candidates = jnp.asarray([[0.5], [1.2], [2], [-2.5]], jnp.float32)
+  may = jnp.ones((3, 4), bool).at[2].set(False)  # example 2 has no negative at all
   got = contrastive.semi_hard_triplet(reference, positive, candidates, may, margin=1)
   # example 0: of ¼, 1.44, 4, 6.25 the least above 1 is 1.44; example 1: none above 9: furthest 6.25
   np.testing.assert_allclose(got, [1 + 1 - 1.44, 9 + 1 - 6.25, 0], rtol=1e-6)
-  may[0, 1] = False
+  may = may.at[0, 1].set(False)
   got = contrastive.semi_hard_triplet(reference, positive, candidates, may, margin=4)
   np.testing.assert_allclose(got[0], 1 + 4 - 4, rtol=1e-6)
 

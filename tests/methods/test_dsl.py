@@ -226,7 +226,7 @@ def test_perceptual_term_compares_frozen_features_of_frame_and_reconstruction():
   }
   # untrained boxes are alike and the appearance hardly counts, so that swaps change little
   shown = method.render(variables, frames)
-  seen = network.apply(weights, frames["image"] / np.float32(255))
+  seen = network.apply(weights, jnp.asarray(frames["image"] / np.float32(255)))
   drawn = network.apply(weights, shown["reconstruction"])
   expected = sum(((a - b) ** 2).reshape(8, -1).mean(1) for a, b in zip(seen, drawn))
   got = np.asarray(found["perceptual"][0])

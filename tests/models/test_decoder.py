@@ -13,7 +13,7 @@ def resized(x):
 @pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 1, 2, 3)])
 def test_doubling_is_bilinear_resizing_with_its_gradient(shape):
   rng = np.random.default_rng(0)
-  x = rng.normal(size=shape).astype(np.float32)
+  x = jnp.asarray(rng.normal(size=shape), jnp.float32)
   expected, back = jax.vjp(resized, x)
   got, got_back = jax.vjp(decoder.upsample_twice, x)
   np.testing.assert_allclose(got, expected, atol=1e-6)

@@ -5,7 +5,7 @@ import pytest
 
 from jaxpose.models import heads
 
-X = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5)), jnp.float32)
 
 
 def relu(x):

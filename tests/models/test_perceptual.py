@@ -10,7 +10,7 @@ def test_features_are_layers_1_to_3_of_a_loaded_resnet18(tmp_path):
   rng = np.random.default_rng(0)
   image = rng.uniform(size=(1, 32, 48, 3)).astype(np.float32)
   whole = resnet.ResNet18()
-  shapes = jax.eval_shape(lambda: whole.init(jax.random.key(0), image, False))
+  shapes = jax.eval_shape(lambda: whole.init(jax.random.key(0), jnp.asarray(image), False))
 
   def draw(leaf):
     if leaf.ndim == 1:
@@ -24,7 +24,7 @@ def test_features_are_layers_1_to_3_of_a_loaded_resnet18(tmp_path):
   model = perceptual.PerceptualFeatures()
   empty = jax.tree.map(
     lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-    jax.eval_shape(lambda: model.init(jax.random.key(1), image)),
+    jax.eval_shape(lambda: model.init(jax.random.key(1), jnp.asarray(image))),
   )
   variables = torch_weights.load_resnet(path, empty, "backbone")
   got = jax.jit(model.apply)(variables, image)

@@ -34,7 +34,7 @@ def train(model, variables, x):
 def test_forward_pass_is_torchvisions(block):
   model = resnet.ResNet(block=block, output="map", **TINY)
   x = np.random.default_rng(0).normal(size=(2, 37, 30, 3)).astype(np.float32)
-  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, False))
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.asarray(x), False))
   variables = randomised(shapes, seed=1)
   state = torch_weights.resnet_state(variables)
   expected = NumpyResNet(state, (2, 1), block is resnet.Bottleneck)(x.transpose(0, 3, 1, 2))[-1]

@@ -35,8 +35,9 @@ def sample(image, row, column, outside):
 @pytest.mark.parametrize("form", ["gather", "matrix", "plane", "auto"])
 def test_crop_and_paste_sample_pixel_by_pixel(form, outside):
   frames, crops = images(11, 14), images(5, 6, seed=1)
-  cropped = stn.crop(frames, BOXES, (5, 6), outside=outside, form=form)
-  pasted = stn.paste(crops, BOXES, (11, 14), outside=outside, form=form)
+  boxes, options = jnp.asarray(BOXES), {"outside": outside, "form": form}
+  cropped = stn.crop(jnp.asarray(frames), boxes, (5, 6), **options)
+  pasted = stn.paste(jnp.asarray(crops), boxes, (11, 14), **options)
   for n, (sx, sy, ux, uy) in enumerate(BOXES):
     for i, j in [(0, 0), (4, 5), (2, 1), (3, 4)]:
       y, x = sy * (2 * i / 4 - 1) + uy, sx * (2 * j / 5 - 1) + ux
@@ -72,7 +73,7 @@ def test_separable_forms_have_the_plane_forms_values_and_gradients(function, for
 def test_box_gradient_is_the_slope_of_a_ramp():
   # On the image 3·column the crop's mean is 3·(u_x + 1)/2·(W − 1) for any symmetric crop, so
   # d mean / d u_x = 3·(W − 1)/2 = 22.5, and nothing else moves it.
-  ramp = np.broadcast_to(3 * np.arange(16.0, dtype=np.float32)[None, None, :, None], (1, 12, 16, 1))
+  ramp = jnp.broadcast_to(3 * jnp.arange(16.0)[None, None, :, None], (1, 12, 16, 1))
   box = jnp.asarray([[0.5, 0.4, 0.1, -0.2]])
   for form in ("gather", "matrix"):
     gradient = jax.grad(lambda b, form=form: stn.crop(ramp, b, (6, 6), form=form).mean())(box)
@@ -80,16 +81,16 @@ def test_box_gradient_is_the_slope_of_a_ramp():
 
 
 def test_crop_of_the_whole_frame_at_its_size_is_the_frame():
-  frames = images(7, 9)
-  whole = np.tile(np.asarray([1, 1, 0, 0], np.float32), (3, 1))
+  frames = jnp.asarray(images(7, 9))
+  whole = jnp.tile(jnp.asarray([1.0, 1, 0, 0]), (3, 1))
   np.testing.assert_allclose(stn.crop(frames, whole, (7, 9)), frames, atol=1e-6)
   pasted = stn.paste(frames, whole, (7, 9), outside="zeros")
   np.testing.assert_allclose(pasted, frames, atol=1e-6)
 
 
 def test_box_of_pixels_crops_these_pixels_and_pastes_them_back():
-  frames = images(13, 17)
-  corners = np.asarray([[3, 2, 9, 10]] * 3, np.float32)  # columns 3..9, rows 2..10
+  frames = jnp.asarray(images(13, 17))
+  corners = jnp.asarray([[3.0, 2, 9, 10]] * 3)  # columns 3..9, rows 2..10
   box = geometry.corners_px_to_box(corners, 13, 17)
   inside = stn.crop(frames, box, (9, 7))
   np.testing.assert_allclose(inside, frames[:, 2:11, 3:10], atol=1e-5)
@@ -131,7 +132,7 @@ def test_bump_window_values_and_finite_gradient():
   np.testing.assert_array_equal(flatter[0], 0)
 
   def through_window(box):
-    crop = stn.crop(images(16, 16), box, (8, 8)) * stn.bump_window(8, 8)[None]
+    crop = stn.crop(jnp.asarray(images(16, 16)), box, (8, 8)) * stn.bump_window(8, 8)[None]
     return (crop**2).sum()
 
   gradient = jax.grad(through_window)(jnp.asarray(BOXES))
@@ -140,10 +141,11 @@ def test_bump_window_values_and_finite_gradient():
 
 
 def test_unknown_forms_are_named():
+  frames, boxes = jnp.asarray(images(4, 4)), jnp.asarray(BOXES)
   with pytest.raises(ValueError, match="'fast'"):
-    stn.crop(images(4, 4), BOXES, (2, 2), form="fast")
+    stn.crop(frames, boxes, (2, 2), form="fast")
   with pytest.raises(ValueError, match="'mirror'"):
-    stn.paste(images(4, 4), BOXES, (2, 2), outside="mirror")
+    stn.paste(frames, boxes, (2, 2), outside="mirror")
 
 
 def detector():
@@ -157,7 +159,7 @@ def detector():
 
 
 def test_detector_starts_at_one_centred_box():
-  x = images(6, 6, channels=3)
+  x = jnp.asarray(images(6, 6, channels=3))
   box, variables = detector().init_with_output(jax.random.key(0), x, False)
   scale = 0.2 + 0.8 / (1 + np.exp(-0.5))
   np.testing.assert_allclose(scale, 0.698, atol=5e-4)

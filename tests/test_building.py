@@ -12,6 +12,7 @@ from tiny_data import LEG
 
 from configs import dsl, supervised
 from jaxpose import building
+from jaxpose.data.index import Dataset
 from jaxpose.methods.dsl import DslOptions
 from jaxpose.methods.supervised import SupervisedOptions
 from jaxpose.models import resnet, torch_weights
@@ -222,7 +223,7 @@ def test_boxes_are_watched_where_there_is_a_detector():
 # --- labels ------------------------------------------------------------------------------------
 
 
-class Labelled:
+class Labelled(Dataset):
   """A data set of n frames: every third has no label, every fifth is empty."""
 
   directory, split, skeleton = "/data/x", "train", LEG

@@ -20,13 +20,16 @@ SIZE = (2, 5)
 
 
 @dataclasses.dataclass
-class Frames:
+class Frames(Dataset):
   """What a batch is made of: an image shows (frame id, code of the data set, column)."""
 
   index: Index
   code: int
   skeleton = LEG
   split = "train"
+
+  def __reduce__(self):
+    return Frames, (self.index, self.code)
 
   @property
   def directory(self):

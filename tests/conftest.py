@@ -1,4 +1,4 @@
-"""Two fake CPU devices in every test run, and rank promotion as an error."""
+"""Two fake CPU devices in every test run, rank promotion as an error, and checked signatures."""
 
 import os
 import pathlib
@@ -16,7 +16,19 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
   ).strip()
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+
+# Every function of the library checks the types and shapes of its signature when it is called.
+jaxtyping.install_import_hook("jaxpose", "type_checking.check")
+
+
+@pytest.fixture
+def unchecked_signatures():
+  """For tests of what the library says of arguments that its signatures forbid."""
+  jaxtyping.config.update("jaxtyping_disable", True)
+  yield
+  jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,7 @@ def test_without_an_export_presence_is_unknown_and_poses_are_given(tmp_path):
   assert np.isfinite(found["pose3d_mm"]).all()
 
 
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_wrong_arrays_are_refused(tmp_path):
   image, empty = person(32, 48, (10, 5, 20, 25))
   model = make_model(tmp_path)

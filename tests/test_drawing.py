@@ -69,8 +69,12 @@ def test_the_tint_follows_the_mask():
   # 0.5 · 100 + 0.5 · (200, 0, 100) = (150, 50, 100)
   assert (tinted[:, 30:] == (150, 50, 100)).all()
   assert (tinted[:, :30] == 100).all()
+
+
+@pytest.mark.usefixtures("unchecked_signatures")
+def test_a_tint_needs_a_mask_of_the_images_size():
   with pytest.raises(ValueError, match="size"):
-    drawing.tint_mask(grey(), mask[:-1], drawing.RED)
+    drawing.tint_mask(grey(40), np.zeros((39, 60)), drawing.RED)
 
 
 def test_left_and_right_bones_have_their_own_colours_and_unknown_joints_no_bone():
@@ -145,4 +149,4 @@ def test_a_timeline_shows_height_border_and_what_is_known():
   assert tuple(image[23, 25]) == drawing.GREY
   assert tuple(image[31, 5]) == drawing.GREY  # at least one row
   with pytest.raises(ValueError, match="frames"):
-    drawing.timeline(np.zeros(0), np.zeros(0))
+    drawing.timeline(np.zeros(0), np.zeros(0, int))

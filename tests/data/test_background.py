@@ -89,8 +89,13 @@ def test_dive_joins_the_halves():
   joined = background.compute_dive(first, last)
   np.testing.assert_array_equal(joined[:24], last[:24])
   np.testing.assert_array_equal(joined[24:], first[24:])
+
+
+@pytest.mark.usefixtures("unchecked_signatures")
+def test_dive_needs_frames_of_one_size():
+  room = make_room()
   with pytest.raises(ValueError, match="differ in size"):
-    background.compute_dive(first, last[:-1])
+    background.compute_dive(room, room[:-1])
 
 
 def make_scene(seed=0):

@@ -120,7 +120,7 @@ class Labelled(TinyVideo):
       range(n),
       homography=pan,
       background=panorama,
-      box_px=np.array([[10, 6, 19, 11]] * n),
+      box_px=np.array([[10.0, 6, 19, 11]] * n),
       pose2d_px=np.tile(np.array([[12.0, 7], [14, 8], [np.nan, np.nan]]), (n, 1, 1)),
       present=np.array([1, 1, 0, -1, 1]),
       masks=[records.encode_png(mask)] * 4 + [b""],
@@ -180,7 +180,9 @@ def test_ids_out_of_range_are_errors(dataset):
 def test_pickles_by_its_folder(dataset):
   other = pickle.loads(pickle.dumps(dataset))
   assert isinstance(other, Dataset)
-  np.testing.assert_array_equal(other.read(np.array([7]))["image"], dataset.read([7])["image"])
+  np.testing.assert_array_equal(
+    other.read(np.array([7]))["image"], dataset.read(np.array([7]))["image"]
+  )
 
 
 def test_threads_read_together(dataset):

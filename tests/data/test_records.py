@@ -39,6 +39,7 @@ def make_sequence(*tracks, **changes):
     ({"frame": np.zeros(0, int)}, "no frames"),
   ],
 )
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_wrong_fields_are_named(changes, message):
   with pytest.raises(ValueError, match=rf"sequence 'walk', track 'cam1': .*{message}"):
     records.check_sequence(make_sequence(make_track(**changes)), 3)

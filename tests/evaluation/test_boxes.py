@@ -74,5 +74,10 @@ def test_no_box_without_difference():
   background = rng.integers(0, 255, size=(60, 80, 3)).astype(np.uint8)
   noisy = np.clip(background + rng.normal(0, 3, background.shape), 0, 255).astype(np.uint8)
   assert np.isnan(boxes.box_from_background_difference(noisy, background)).all()
+
+
+@pytest.mark.usefixtures("unchecked_signatures")
+def test_frame_and_background_must_be_alike():
+  background = np.zeros((60, 80, 3), np.uint8)
   with pytest.raises(ValueError, match="shape"):
-    boxes.box_from_background_difference(noisy, background[:30])
+    boxes.box_from_background_difference(background, background[:30])

@@ -148,6 +148,7 @@ def test_pose_metrics_averages_poses_not_joints():
   np.testing.assert_allclose(result["MPJPE/2 joints without root"], (8 + 3) / 2)
 
 
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_errors_say_what_is_wrong():
   _, target = _poses(8)
   with pytest.raises(ValueError, match="no pose with a valid joint"):

@@ -77,8 +77,8 @@ def test_detector_and_decoder_find_a_moving_square_without_labels():
     errors.append(float(error))
 
   images, truth = moving_square(rng, background, 64)
-  behind = np.broadcast_to(background, images.shape)
-  out = jax.jit(lambda v: model.apply(v, images, behind))(variables)
+  behind = jnp.broadcast_to(background, images.shape)
+  out = jax.jit(lambda v: model.apply(v, jnp.asarray(images), behind))(variables)
   found = geometry.box_to_corners_px(np.asarray(out["box"]), SIDE, SIDE)
   centre = np.abs((found[:, :2] + found[:, 2:]) / 2 - (truth[:, :2] + truth[:, 2:]) / 2)
   mask = np.asarray(out["mask_frame"])[..., 0] > 0.5

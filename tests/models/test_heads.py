@@ -13,7 +13,7 @@ def relu(x):
 
 
 def dense(x, layer):
-  return x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+  return np.asarray(x) @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
 
 
 def test_mlp_is_two_hidden_layers_and_a_linear_output():

@@ -90,7 +90,7 @@ def test_crop_of_the_whole_frame_at_its_size_is_the_frame():
 
 def test_box_of_pixels_crops_these_pixels_and_pastes_them_back():
   frames = jnp.asarray(images(13, 17))
-  corners = jnp.asarray([[3.0, 2, 9, 10]] * 3)  # columns 3..9, rows 2..10
+  corners = np.asarray([[3, 2, 9, 10]] * 3, np.float32)  # columns 3..9, rows 2..10
   box = geometry.corners_px_to_box(corners, 13, 17)
   inside = stn.crop(frames, box, (9, 7))
   np.testing.assert_allclose(inside, frames[:, 2:11, 3:10], atol=1e-5)
@@ -140,6 +140,7 @@ def test_bump_window_values_and_finite_gradient():
   assert np.abs(gradient).max() > 0
 
 
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_unknown_forms_are_named():
   frames, boxes = jnp.asarray(images(4, 4)), jnp.asarray(BOXES)
   with pytest.raises(ValueError, match="'fast'"):

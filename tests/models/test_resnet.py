@@ -152,6 +152,7 @@ def test_group_norm_keeps_images_apart_and_has_no_running_statistics():
   np.testing.assert_allclose(scaled[1:], whole[1:], atol=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_unknown_norm_is_an_error():
   with pytest.raises(ValueError, match="batch or group"):
     resnet.ResNetSmall(norm="layer").init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), False)

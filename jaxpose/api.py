@@ -193,7 +193,7 @@ class Model:
     return estimate_presence(gain, self.calibration)
 
 
-def letterbox(images: Images, size: tuple[int, int]) -> Images:
+def letterbox(images: Images, size: tuple[int, int]) -> UInt8[np.ndarray, "N h w 3"]:
   """Resized with their aspect kept and padded with black, as in training: [N, *size, 3]."""
   out = np.empty((len(images), *size, 3), np.uint8)
   height, width = images.shape[1:3]

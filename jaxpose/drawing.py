@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from jaxpose.skeleton import Skeleton
 
 Colour = tuple[int, int, int]
-Image = UInt8[np.ndarray, "H W 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]  # of any size
 
 RED: Colour = (214, 40, 40)
 GREEN: Colour = (38, 150, 70)

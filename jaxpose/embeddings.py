@@ -14,7 +14,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
@@ -45,7 +45,13 @@ class ShardedArray:
   def __len__(self) -> int:
     return self.shape[0]
 
-  def __getitem__(self, key: Any) -> np.ndarray:
+  @overload
+  def __getitem__(self, key: slice | np.ndarray) -> np.ndarray: ...
+
+  @overload
+  def __getitem__(self, key: Any) -> np.ndarray | np.generic: ...
+
+  def __getitem__(self, key: Any) -> np.ndarray | np.generic:
     if isinstance(key, tuple):
       single = isinstance(key[0], (int, np.integer))
       return self[key[0]][key[1:] if single else (slice(None), *key[1:])]

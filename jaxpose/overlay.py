@@ -13,7 +13,7 @@ from jaxpose.skeleton import Skeleton
 
 _ENDINGS = ("_overlay.mp4", "_overlay.partial.mp4")
 _DISPLAY = 960  # longest side of the video, px
-Image = UInt8[np.ndarray, "H W 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]  # of any size
 
 
 class OverlayWriter:

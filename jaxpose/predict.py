@@ -26,7 +26,7 @@ _TWO_SHARE = 0.2  # of the frames with somebody: from here on a second person is
 _CHANGE = 25  # grey levels that a region differs by
 _LEAST_AREA = 0.0015  # of the picture: smaller regions are nobody
 Say = Callable[[str], None]
-Image = UInt8[np.ndarray, "H W 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]  # of any size
 
 
 @dataclasses.dataclass(frozen=True)

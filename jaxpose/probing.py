@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxpose.data.records import EMPTY
 from jaxpose.embeddings import load_embeddings
@@ -122,7 +123,7 @@ def _load_references(
   return [reference.record for _, reference in found]
 
 
-def fit_config(values: Mapping[str, Any]) -> FitConfig:
+def fit_config(values: Mapping[str, Any] | ConfigDict) -> FitConfig:
   """The `probe` section of a configuration as a `FitConfig`."""
   return FitConfig(
     Architecture(

@@ -38,7 +38,9 @@ def test_a_run_is_loaded_from_the_checkpoint_that_its_regressor_belongs_to(tmp_p
   experiment.config.export = ConfigDict({"checkpoint": "last"})
   experiment.save_config()
   read = []
-  monkeypatch.setattr(checkpoint, "restore_for_inference", lambda folder, name: read.append(name))
+  monkeypatch.setattr(
+    checkpoint, "restore_for_inference", lambda folder, name: read.append(name) or {}
+  )
   monkeypatch.setattr(Experiment, "make_render", lambda self, variables: made_up_run.render)
   api.load(tmp_path)
   api.load(tmp_path, "best")

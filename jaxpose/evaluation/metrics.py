@@ -15,7 +15,7 @@ from jaxpose import geometry
 
 _Pose = Float[np.ndarray, "*batch J 3"]
 _Valid = Bool[np.ndarray, "*batch J"]
-_PerPose = Float[np.ndarray | np.floating, " *batch"]  # numpy gives a scalar for a single pose
+_PerPose = Float[np.ndarray, " *batch"]
 
 PCK_THRESHOLD_MM = 150.0
 AUC_THRESHOLDS_MM = np.linspace(0.0, 150.0, 31)
@@ -77,7 +77,7 @@ def auc(
 ) -> _PerPose:
   """Mean of the PCK over the thresholds (0, 5, ..., 150 mm)."""
   scores = [pck(predicted, target, valid, threshold_mm=float(t)) for t in thresholds_mm]
-  return np.mean(scores, axis=0)
+  return np.asarray(np.mean(scores, axis=0))
 
 
 def pose_metrics(

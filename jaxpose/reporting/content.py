@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxpose.skeleton import Skeleton
 
-Image = UInt8[np.ndarray, "H W 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]  # of any size
 
 
 @dataclasses.dataclass

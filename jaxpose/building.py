@@ -164,7 +164,7 @@ def make_optimiser(config: ConfigDict) -> Any:
     steps=config.training.steps,
     warmup_steps=values.warmup_steps,
     final_fraction=values.final_fraction,
-    boundaries=values.boundaries,
+    boundaries=[(int(step), float(factor)) for step, factor in values.boundaries],
   )
   return optimiser.make_optimiser(
     name=values.name,

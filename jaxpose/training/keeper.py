@@ -4,7 +4,7 @@ import contextlib
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxpose import parallel
 from jaxpose.training.checkpoint import FOLDERS, Checkpoints
@@ -13,6 +13,7 @@ from jaxpose.training.state import TrainState
 from jaxpose.training.writers import Writer
 
 
+@runtime_checkable
 class TrainIterator(Protocol):
   """Batches of this process, each a tree of fresh arrays, and the position among them."""
 

@@ -5,13 +5,14 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxpose import files
 
 TIMES = "time/"  # names of what differs between two runs of the same configuration
 
 
+@runtime_checkable
 class Writer(Protocol):
   """Takes the numbers of a run. Only the first process of a run calls it."""
 

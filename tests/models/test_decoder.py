@@ -17,7 +17,7 @@ def test_doubling_is_bilinear_resizing_with_its_gradient(shape):
   expected, back = jax.vjp(resized, x)
   got, got_back = jax.vjp(decoder.upsample_twice, x)
   np.testing.assert_allclose(got, expected, atol=1e-6)
-  cotangent = rng.normal(size=expected.shape).astype(np.float32)
+  cotangent = jnp.asarray(rng.normal(size=expected.shape), jnp.float32)
   np.testing.assert_allclose(got_back(cotangent)[0], back(cotangent)[0], atol=2e-6)
 
 

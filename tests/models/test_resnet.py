@@ -59,6 +59,7 @@ def test_outputs_of_one_network():
   assert [stage.shape for stage in outputs["stages"]] == [(2, 8, 6, 4), (2, 4, 3, 6)]
 
 
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_unknown_output_is_an_error():
   model = resnet.ResNet(block=resnet.BasicBlock, output="middle", **TINY)
   with pytest.raises(ValueError, match="'middle'"):

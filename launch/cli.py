@@ -18,7 +18,8 @@ flags.disclaim_key_flags()  # flags defined here are those of the job, also in i
 
 def run_app(main: Callable[[Sequence[str]], int | None]) -> None:
   """Runs a job; what is wrong with the input is said in a line, with exit status 1."""
-  absl_logging.set_verbosity(absl_logging.WARNING)  # libraries' progress notes are not the job's
+  absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS and orbax tell of every file and option
+  logging.getLogger("jaxpose").setLevel(logging.WARNING)
   logging.getLogger("matplotlib").setLevel(logging.ERROR)  # fonts that it misses
   app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
 

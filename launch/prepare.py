@@ -19,7 +19,7 @@ import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags, logging
+from absl import flags
 
 from launch import cli
 
@@ -57,7 +57,6 @@ _TAKE_FLAGS = (
 
 def main(argv):
   del argv
-  logging.set_verbosity(logging.ERROR)  # TFDS tells of every file it writes
   from datasets import registry
 
   options = dict(_parse_setting(text) for text in _SET.value)

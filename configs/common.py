@@ -72,8 +72,6 @@ def _model() -> ConfigDict:
   model.time_invariant = 128
   model.crop_size = 128
   model.detector_shrink = 4
-  model.least_box_scale = 0.2  # NSD
-  model.window_power = 4.0  # NSD
   model.stn_form = "auto"  # or gather, matrix, plane
   model.decoder = ConfigDict()
   model.decoder.base = 16

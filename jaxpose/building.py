@@ -50,8 +50,6 @@ def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
     crop_size=model.crop_size,
     detector_shrink=model.detector_shrink,
     decoder=decoder | {"stage_channels": tuple(decoder["stage_channels"])},
-    least_box_scale=model.least_box_scale,
-    window_power=model.window_power,
     stn_form=model.stn_form,
     axis_name=axis_name,
     dtype=compute_dtype(config),

@@ -143,8 +143,7 @@ def _add_scores(
 
   split = "test" if "test" in exported else "train"
   dataset, embeddings = experiment.dataset(split), exported[split]
-  logits, least = jnp.array([[0.5, 0.5, 0.0, 0.0]]), experiment.config.model.least_box_scale
-  start = np.asarray(stn.box_from_logits(logits, least_scale=least))[0]
+  start = np.asarray(stn.box_from_logits(jnp.array([[0.5, 0.5, 0.0, 0.0]])))[0]
   report.boxes = scores.gather_boxes(
     dataset, embeddings, split=split, image_size=experiment.image_size, untrained=start
   )

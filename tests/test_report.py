@@ -15,7 +15,6 @@ CONFIG = ml_collections.ConfigDict(
   {
     "name": "made up",
     "methods": ("dsl",),
-    "model": {"least_box_scale": 0.2},
     "data": {"source": "rectangles", "directory": ""},
     "export": {"checkpoint": "best"},
     "training": {"best_by": "pixel"},

@@ -71,7 +71,6 @@ class Scene(nn.Module):
     encoder, decoder: the networks; the decoder's `size` is the side of the decoded crop.
     crop_size: side of the crop that the encoder sees, px.
     detector_shrink: factor by which the frame is shrunk for the detector (papers: 4).
-    window_power: of `stn.bump_window`.
     stn_form: see `stn.crop`.
   """
 
@@ -80,7 +79,6 @@ class Scene(nn.Module):
   detector: stn.Detector | None
   crop_size: int
   detector_shrink: int = 4
-  window_power: float = 4.0
   stn_form: stn.Form = "auto"
 
   def detect(self, images: Float[Array, "N H W 3"], train: bool) -> Float[Array, "N 4"]:
@@ -109,11 +107,8 @@ class Scene(nn.Module):
     """
     crops = resnet.normalise_image(crops)
     if self.detector is not None:
-      crops = crops * self._window(self.crop_size, self.crop_size)
+      crops = crops * stn.bump_window(self.crop_size, self.crop_size)[None]
     return self.encoder(crops, train)
-
-  def _window(self, height: int, width: int) -> Float[Array, "1 h w 1"]:
-    return stn.bump_window(height, width, power=self.window_power)[None]
 
   def decode(
     self,
@@ -157,7 +152,7 @@ class Scene(nn.Module):
       layer = jax.image.resize(rgb, (*shape, 3), "bilinear")
       mask_frame = jax.image.resize(mask, (*shape, 1), "bilinear")
     else:
-      mask = mask * self._window(*mask.shape[1:3])
+      mask = mask * stn.bump_window(*mask.shape[1:3])[None]
       raw_max = mask.max((1, 2, 3))
       mask = mask / raw_max[:, None, None, None]
       size = (height, width)
@@ -206,8 +201,6 @@ def build_scene(
   decoder: dict[str, Any],
   axis_name: str | None,
   dtype: Any,
-  least_box_scale: float = 0.2,
-  window_power: float = 4.0,
   stn_form: stn.Form = "auto",
 ) -> Scene:
   """A scene from plain values, as configs hold them.
@@ -219,8 +212,6 @@ def build_scene(
     decoder: attributes of `Decoder` to set.
     axis_name: the mapped axis of batch norm's statistics.
     dtype: of convolutions and dense layers.
-    least_box_scale: see `stn.box_from_logits`.
-    window_power: see `stn.bump_window`.
     stn_form: see `stn.crop`.
 
   Raises:
@@ -233,15 +224,12 @@ def build_scene(
       raise ValueError(f"backbone {name!r} is unknown: choose one of {known}")
     return resnet.RESNETS[name](axis_name=axis_name, dtype=dtype, **backbone_options)
 
-  detector = None
-  if detector_backbone is not None:
-    detector = stn.Detector(backbone(detector_backbone), least_box_scale)
+  detector = None if detector_backbone is None else stn.Detector(backbone(detector_backbone))
   return Scene(
     encoder=Encoder(backbone(encoder_backbone), time_variant_size, time_invariant_size),
     decoder=Decoder(dtype=dtype, **decoder),
     detector=detector,
     crop_size=crop_size,
     detector_shrink=detector_shrink,
-    window_power=window_power,
     stn_form=stn_form,
   )

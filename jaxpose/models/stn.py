@@ -155,38 +155,29 @@ def paste(
   return _resample(crops, inverse, size, outside, "matrix" if form == "auto" else form)
 
 
-def bump_window(height: int, width: int, *, power: float = 4.0) -> Float[Array, "h w 1"]:
-  """exp(1 − 1/(1 − r)), r = √(|x|ᵖ + |y|ᵖ), inside of r < 1 and 0 outside; 1 in the centre.
+def bump_window(height: int, width: int) -> Float[Array, "h w 1"]:
+  """exp(1 − 1/(1 − √(x⁴ + y⁴))) inside of √(x⁴ + y⁴) < 1 and 0 outside; 1 in the centre.
 
   Multiplied onto a crop or mask it goes to 0, with all derivatives, before the crop's edge, which
-  keeps the box's gradient finite there (NSD, p = 4).
-
-  Args:
-    power: p. With 4 the window is one half at |x| = 0.64, with 8 at 0.80: the higher, the tighter a
-      box may sit around the person.
+  keeps the box's gradient finite there (NSD).
   """
   y, x = jnp.meshgrid(
     jnp.linspace(-1.0, 1.0, height), jnp.linspace(-1.0, 1.0, width), indexing="ij"
   )
-  radius = jnp.sqrt(jnp.abs(x) ** power + jnp.abs(y) ** power)
+  radius = jnp.sqrt(x**4 + y**4)
   inside = radius < 1
   # The unused branch must not divide by zero: its NaN would live on in the gradient.
   room = jnp.where(inside, 1 - radius, 1.0)
   return jnp.where(inside, jnp.exp(1 - 1 / room), 0.0)[..., None]
 
 
-def box_from_logits(
-  logits: Float[Array, "N 4"], *, least_scale: float = 0.2
-) -> Float[Array, "N 4"]:
-  """(s, u) = (s₀ + (1 − s₀) · σ(a), 0.8 · tanh(b)) for logits (a_x, a_y, b_x, b_y).
+def box_from_logits(logits: Float[Array, "N 4"]) -> Float[Array, "N 4"]:
+  """(s, u) = (0.2 + 0.8 · σ(a), 0.8 · tanh(b)) for logits (a_x, a_y, b_x, b_y).
 
   The bounds are NSD's. A bound of the shift that depended on the scale would get the box stuck in
   a corner.
-
-  Args:
-    least_scale: s₀ (NSD: 0.2, too wide for people who fill less than a fifth of the frame).
   """
-  scale = least_scale + (1 - least_scale) * nn.sigmoid(logits[:, :2])
+  scale = 0.2 + 0.8 * nn.sigmoid(logits[:, :2])
   shift = 0.8 * jnp.tanh(logits[:, 2:])
   return jnp.concatenate([scale, shift], axis=1)
 
@@ -201,14 +192,9 @@ class Detector(nn.Module):
   """Box of the one person in the frame (P1 §3.1): backbone, then a linear layer to 4 logits.
 
   The linear layer starts at weight 0, so that training starts from one centred box for all.
-
-  Attributes:
-    backbone: gives features [N, D].
-    least_scale: see `box_from_logits`.
   """
 
   backbone: nn.Module
-  least_scale: float = 0.2
 
   @nn.compact
   def __call__(self, images: Float[Array, "N H W 3"], train: bool) -> Float[Array, "N 4"]:
@@ -217,4 +203,4 @@ class Detector(nn.Module):
     logits = nn.Dense(
       4, kernel_init=nn.initializers.zeros_init(), bias_init=_scale_bias_init, name="box"
     )(features)
-    return box_from_logits(logits, least_scale=self.least_scale)
+    return box_from_logits(logits)

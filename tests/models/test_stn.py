@@ -126,10 +126,6 @@ def test_bump_window_values_and_finite_gradient():
   np.testing.assert_allclose(window[1, 6], np.exp(1 - 1 / (1 - np.sqrt(0.125))), rtol=1e-6)
   np.testing.assert_array_equal(window[0], 0)
   np.testing.assert_array_equal(window[:, -1], 0)
-  # of power 8: √(1/256 + 1/256) = 0.088388
-  flatter = np.asarray(stn.bump_window(5, 9, power=8))[..., 0]
-  np.testing.assert_allclose(flatter[1, 6], np.exp(1 - 1 / (1 - np.sqrt(2 / 256))), rtol=1e-6)
-  np.testing.assert_array_equal(flatter[0], 0)
 
   def through_window(box):
     crop = stn.crop(jnp.asarray(images(16, 16)), box, (8, 8)) * stn.bump_window(8, 8)[None]
@@ -172,6 +168,3 @@ def test_detector_moves_within_its_bounds():
   logits = jnp.asarray([[50.0, -50, 50, -50], [0, 1, 0.5, 0]])
   expected = [[1, 0.2, 0.8, -0.8], [0.6, 0.2 + 0.8 / (1 + np.exp(-1)), 0.8 * np.tanh(0.5), 0]]
   np.testing.assert_allclose(stn.box_from_logits(logits), expected, rtol=1e-5)
-  expected[0][1], expected[1][:2] = 0.1, [0.55, 0.1 + 0.9 / (1 + np.exp(-1))]
-  got = stn.box_from_logits(logits, least_scale=0.1)
-  np.testing.assert_allclose(got, expected, rtol=1e-5)

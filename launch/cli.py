@@ -29,14 +29,19 @@ def define_workdir() -> flags.FlagHolder[str]:
   return flags.DEFINE_string("workdir", None, "The work directory of the run.", required=True)
 
 
+def define_checkpoint() -> flags.FlagHolder[str]:
+  """The flag of a job that shows frames to the networks."""
+  return flags.DEFINE_enum(
+    "checkpoint", "", ["", "best", "last"], "Which checkpoint; empty: the configuration's."
+  )
+
+
 class TrainedRun:
   """The flags of a job that shows frames to a self-supervised run, and the run that they name."""
 
   def __init__(self) -> None:
     self._workdir = define_workdir()
-    self._checkpoint = flags.DEFINE_enum(
-      "checkpoint", "", ["", "best", "last"], "Which checkpoint; empty: the configuration's."
-    )
+    self._checkpoint = define_checkpoint()
     self._data = flags.DEFINE_string(
       "data", None, "Folder of the prepared data set, where it has moved since training."
     )

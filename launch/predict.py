@@ -17,9 +17,7 @@ from launch import cli
 _WORKDIR = cli.define_workdir()
 _INPUT = flags.DEFINE_string("input", None, "A video, or a folder of videos.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The folder to write into.", required=True)
-_CHECKPOINT = flags.DEFINE_enum(
-  "checkpoint", "", ["", "best", "last"], "Which checkpoint; empty: the configuration's."
-)
+_CHECKPOINT = cli.define_checkpoint()
 _REGRESSOR = flags.DEFINE_string(
   "regressor", None, "A regressor.npz; the one in the work directory by default."
 )

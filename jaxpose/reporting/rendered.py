@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from jaxpose import drawing, geometry
 from jaxpose.data.sampling import evenly_spread
+from jaxpose.evaluation import boxes
 from jaxpose.reporting.content import FrameGroup, FrameView, Image, SwapGrid
 from jaxpose.reporting.markup import number
 
@@ -169,19 +170,13 @@ def gather_frames(
 def true_boxes(embeddings: Mapping[str, Any]) -> tuple[Float[np.ndarray, "N 4"], bool]:
   """(true boxes px, whether they are only those around the joints); NaN where there are none.
 
-  Where no frame has a recorded box, the smallest box around the valid joints stands for it: a
-  little too small, as hands, feet and the head's top reach beyond the joints.
+  Where no frame has a recorded box, the one around the joints stands for it.
   """
   missing = np.full((len(embeddings["frame"]), 4), np.nan)
   recorded = np.asarray(embeddings.get("box_true_px", missing), np.float64)
   if np.isfinite(recorded).all(axis=-1).any() or "pose2d_px" not in embeddings:
     return recorded, False
-  pose = np.asarray(embeddings["pose2d_px"], np.float64)
-  valid = np.asarray(embeddings["joint_valid"], bool) & np.isfinite(pose).all(axis=-1)
-  low = np.where(valid[..., None], pose, np.inf).min(axis=1)
-  high = np.where(valid[..., None], pose, -np.inf).max(axis=1)
-  known = valid.sum(axis=1) > 1
-  return np.where(known[:, None], np.concatenate([low, high], axis=1), np.nan), True
+  return boxes.boxes_around_joints(embeddings["pose2d_px"], embeddings["joint_valid"]), True
 
 
 def found_iou(embeddings: Mapping[str, Any]) -> Float[np.ndarray, " N"]:

@@ -1,7 +1,12 @@
+import subprocess
+import sys
 import time
+import types
 
 import pytest
 from launching import ROOT, run_job
+
+from launch import prepare, run
 
 JOBS = sorted(p.stem for p in (ROOT / "launch").glob("*.py") if p.stem not in ("__init__", "cli"))
 
@@ -38,3 +43,45 @@ def test_a_data_set_that_must_be_had_from_its_owners_is_asked_for(tmp_path):
   done = run_job("run", "--config=configs/dsl.py:human36m", f"--workdir={tmp_path}")
   assert done.returncode == 1
   assert "--config.data.directory" in done.stderr
+
+
+def test_a_run_without_labels_goes_on_without_the_probe(capsys, monkeypatch):
+  monkeypatch.setattr("jaxpose.probing.probe_run", lambda experiment: print("probed"))
+  run._probe(types.SimpleNamespace(count_labels=lambda: 0, workdir="runs/x"))
+  said = capsys.readouterr().out
+  assert "no training frame has a 3D label" in said
+  assert "--workdir=runs/x --labels=FILE" in said
+  assert "probed" not in said
+  run._probe(types.SimpleNamespace(count_labels=lambda: 1, workdir="runs/x"))
+  assert capsys.readouterr().out == "probed\n"
+
+
+def test_every_folder_of_own_videos_has_a_run_of_its_own(tmp_path):
+  def workdir(name, path):
+    config = types.SimpleNamespace(name=name, data=types.SimpleNamespace(path=path))
+    return run._default_workdir("video", config)
+
+  folders = tmp_path / "a" / "walk", tmp_path / "b" / "walk"
+  first, second = (workdir("own", str(folder)) for folder in folders)
+  assert first == f"runs/video_{prepare.folder_name(folders[0])}" != second
+  assert workdir("own", "") == "runs/video_own"
+  assert workdir("flesh_p0", str(folders[0])) == "runs/video_flesh_p0"
+
+
+def test_the_librarys_warnings_are_seen_and_not_those_of_others():
+  job = """
+import logging
+from absl import logging as absl_logging
+from launch import cli
+
+def main(argv):
+  logging.getLogger("jaxpose.data").warning("ours")
+  absl_logging.warning("theirs")
+
+cli.run_app(main)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, check=True
+  )
+  assert "ours" in done.stderr
+  assert "theirs" not in done.stderr

@@ -207,6 +207,11 @@ def test_decode_gives_the_crop_that_render_pastes(made):
   shown = method.render(variables, frames)
   crop, _ = method.decode(variables, shown["time_variant"], shown["time_invariant"])
   np.testing.assert_allclose(crop, shown["decoded"], rtol=1e-5)
+  for mask, box in zip(np.asarray(shown["mask_frame"])[..., 0], shown["mask_box_px"]):
+    rows, columns = np.nonzero(mask >= 0.15)
+    assert (mask >= 0.5).sum() < len(rows)
+    sides = [columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5]
+    np.testing.assert_allclose(box, sides)
   alone = method.encode(variables, {"image": frames["image"]})
   assert set(alone) == {"time_variant", "time_invariant", "box"}
   for name, value in alone.items():

@@ -14,7 +14,7 @@ from configs import common, dsl
 def synthetic_people():
   """Embedded people: the encoder, crops and batches of configs/dsl.py:synthetic_people.
 
-  Hardware, time: one core of an AMD EPYC, 4.1 minutes (2026-11-21).
+  Hardware, time: one core of an AMD EPYC, 3.9 minutes (2026-11-21).
   Measured: N-MPJPE 113.7 mm, 0.518 of the mean pose's (seed 0).
   """
   config = common.supervised(dsl.synthetic_people())

@@ -103,25 +103,27 @@ class Experiment:
     height, width = self.config.data.image_size
     return int(height), int(width)
 
-  def train_batches(self) -> Any:
-    """An iterator over training batches of this process, from the first step on."""
-    return self._batches("train", self.config.seed)
+  def train_batches(self, over: Any = None) -> Any:
+    """An iterator over training batches from the first step on.
 
-  def validation_batches(self) -> Iterator[Batch]:
-    """The same few batches of the validation split at every call.
+    Args:
+      over: a `parallel.Devices`, to read only this process's share of every batch.
+    """
+    return self._batches("train", self.config.seed, over)
+
+  def validation_batches(self, over: Any = None) -> Iterator[Batch]:
+    """The same few batches of the validation split at every call, or this process's share of them.
 
     Falls have the share that they end with in training: a batch's number is not a step here.
     """
-    batches = self._batches("validation", self.config.seed + 1)
+    batches = self._batches("validation", self.config.seed + 1, over)
     try:
       for _ in range(self.config.training.validation_batches):
         yield next(batches)
     finally:
       batches.close()
 
-  def _batches(self, split: str, seed: int) -> Any:
-    import jax
-
+  def _batches(self, split: str, seed: int, over: Any) -> Any:
     from jaxpose.data import pipeline
 
     sampling = self.config.sampling
@@ -143,8 +145,8 @@ class Experiment:
       image_size=self.image_size,
       batch_size=self.config.batch_size,
       seed=seed,
-      host_index=jax.process_index(),
-      host_count=jax.process_count(),
+      host_index=over.process if over else 0,
+      host_count=over.processes if over else 1,
       workers=self.config.data.workers if split == "train" else 0,
       prefetch=self.config.data.prefetch,
     )
@@ -255,17 +257,19 @@ class Experiment:
 
     config, over = self.config, parallel.devices()
     loop.enable_compilation_cache(_cache_folder())
-    first = next(iter(self._first_batch()))
+    first = next(iter(self._first_batch(over)))
     return loop.train(
       self.method,
-      self.train_batches,
+      lambda: self.train_batches(over),
       building.make_run_settings(config, self.fingerprint(), self._terms),
       initial_batch=first,
       workdir=self.workdir,
       optimisers={name: building.make_optimiser(config) for name in self.method.objectives},
       loss_weights=self.loss_weights(),
       evaluators=[
-        loop.make_validation(self.method, self.validation_batches, seed=config.seed, over=over)
+        loop.make_validation(
+          self.method, lambda: self.validation_batches(over), seed=config.seed, over=over
+        )
       ],
       writers=[
         writers.JsonLinesWriter(self.workdir / "metrics.jsonl"),
@@ -276,8 +280,8 @@ class Experiment:
       on_start=self.save_config,  # not before: the folder may be another run's
     )
 
-  def _first_batch(self) -> Iterable[Batch]:
-    batches = self.train_batches()
+  def _first_batch(self, over: Any) -> Iterable[Batch]:
+    batches = self.train_batches(over)
     try:
       yield next(batches)
     finally:

@@ -120,5 +120,14 @@ def to_host(tree: Any) -> Any:
   return jax.tree.map(lambda x: np.array(x, copy=True), jax.device_get(tree))
 
 
+def of_first(number: int) -> int:
+  """The number (of 32 bits) that the first process has, in every process; all must ask."""
+  if jax.process_count() == 1:
+    return number
+  from jax.experimental import multihost_utils
+
+  return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
 def _sharding(over: Devices, spec: jax.sharding.PartitionSpec) -> jax.sharding.NamedSharding:
   return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(over.local), (AXIS,)), spec)

@@ -4,6 +4,7 @@ import logging
 import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from absl import logging as absl_logging
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
+
+_INPUT_ERRORS = (ValueError, OSError, FloatingPointError)
 
 flags.disclaim_key_flags()  # flags defined here are those of the job, also in its --help
 
@@ -93,8 +96,16 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
     return 2
   try:
     return main(argv) or 0
-  except (ValueError, OSError, FloatingPointError) as error:
+  except _INPUT_ERRORS as error:
     if os.environ.get(VERBOSE):
       raise
+    return report(error)
+
+
+def report(error: BaseException) -> int:
+  """Says what is wrong, in a line if it is the input; the exit status."""
+  if isinstance(error, _INPUT_ERRORS) and not os.environ.get(VERBOSE):
     print(f"error: {error}", file=sys.stderr)
-    return 1
+  else:
+    traceback.print_exception(error)
+  return 1

@@ -5,6 +5,10 @@
 
 Started again with the same work directory it goes on where it was stopped. Every value of the
 configuration is set by --config.NAME=VALUE. --stages runs a part of the journey only.
+
+Several processes, on one or several machines, train together where each is started with
+--coordinator; the work directory must be one that all of them see. What comes after training is
+done by the first.
 """
 
 import pathlib
@@ -16,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import flags
 from ml_collections import config_flags
 
-from launch import cli
+from launch import cli, hosts
 
 STAGES = ("data", "train", "export", "probe", "report")
 
@@ -26,6 +30,7 @@ _WORKDIR = flags.DEFINE_string(
 )
 _DATA_ROOT = flags.DEFINE_string("data_root", "data", "Where data sets are built.")
 _STAGES = flags.DEFINE_list("stages", list(STAGES), f"Any of {', '.join(STAGES)}.")
+flags.adopt_module_key_flags(hosts)
 
 
 def main(argv):
@@ -39,13 +44,16 @@ def main(argv):
     raise ValueError("name a configuration: --config=configs/dsl.py")
   file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
   workdir = pathlib.Path(_WORKDIR.value or _default_workdir(file, config))
+  if hosts.is_parent():
+    return hosts.supervise()
   config.data.directory = _prepare(config)
   from jaxpose.experiment import Experiment
 
   experiment = Experiment(config, workdir)
   if "train" in _STAGES.value:
-    result = experiment.train()
-    if result.interrupted:
+    with hosts.together():
+      interrupted = experiment.train().interrupted
+    if interrupted or not hosts.is_first():
       return 0
   _evaluate(experiment)
   _say_where(workdir, time.monotonic() - begin)

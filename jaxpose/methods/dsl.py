@@ -285,8 +285,14 @@ def _summaries(out: dict[str, Array]) -> dict[str, Array]:
   box = out["box"]
   return {
     "box_scale_mean": jnp.mean(box[:, :2]),
-    "box_scale_spread": jnp.std(box[:, :2]),
-    "box_shift_spread": jnp.std(box[:, 2:], axis=0).mean(),
+    "box_scale_spread": _spread(box[:, :2].reshape(-1, 1)).mean(),
+    "box_shift_spread": _spread(box[:, 2:]).mean(),
     "mask_max_mean": jnp.mean(out["mask_max"]),
     "mask_area": jnp.mean(out["mask_frame"]),
   }
+
+
+def _spread(values: Float[Array, "N K"]) -> Float[Array, " K"]:
+  """Standard deviation over the frames of all devices."""
+  mean = parallel.pmean(jnp.mean(values, axis=0, keepdims=True))
+  return jnp.sqrt(parallel.pmean(jnp.mean((values - mean) ** 2, axis=0)))

@@ -56,6 +56,9 @@ class Checkpoints:
         ),
         item_names=("state", "position"),
       )
+    # Kept here and not asked of the disk, where processes that share a run would each see what
+    # another is just writing.
+    self._whole = set(_whole_steps(self.folder))
 
   def save(self, step: int, state: TrainState, position: Mapping[str, Any]) -> None:
     """Saves `state` and `position` (small, JSON) as checkpoint `step`, and removes later ones.
@@ -69,11 +72,13 @@ class Checkpoints:
 
     with _quiet(), _write_errors(self.folder):
       self._manager.wait_until_finished()
-      if _is_whole(self.folder / str(step)):
+      if step in self._whole:
         return
+      self._whole.add(step)
       for other in self._manager.all_steps():
         if other >= step:
           self._manager.delete(other)
+          self._whole.discard(other)
       content = dict(position) | {"collections": sorted(state.variables)}
       content = json.loads(json.dumps(content))  # it is written later; the caller's may change
       self._manager.save(
@@ -90,6 +95,7 @@ class Checkpoints:
     with _quiet(), _write_errors(self.folder):
       for step in self._manager.all_steps():
         self._manager.delete(step)
+      self._whole.clear()
 
   def wait(self) -> None:
     """Returns when everything saved is on the disk.
@@ -111,10 +117,12 @@ class Checkpoints:
     Raises:
       ValueError: the checkpoint's arrays are not those of `template`; names the first difference.
     """
-    step = self.latest_step() if step is None else step
     if step is None:
+      own = self.latest_step()
+      step = parallel.of_first(-1 if own is None else own)
+    if step < 0:
       return None
-    tree, position = _read(self.folder / str(step))
+    tree, position = read_arrays(self.folder / str(step))
     state = _from_tree(tree, template, self.folder / str(step))
     return Restored(step, state, position)
 
@@ -148,7 +156,7 @@ def restore_for_inference(workdir: pathlib.Path | str, which: str = "last") -> d
     raise FileNotFoundError(
       f"no whole checkpoint in {folder}; train first, or name the folder that a run wrote to"
     )
-  tree, position = _read(folder / str(step), only="variables")
+  tree, position = read_arrays(folder / str(step), only="variables")
   return {name: {} for name in position["collections"]} | tree["variables"]
 
 
@@ -157,33 +165,44 @@ def read_position(workdir: pathlib.Path | str, which: str = "last") -> dict[str,
   step = latest_step(workdir, which)
   if step is None:
     raise FileNotFoundError(f"no whole checkpoint in {pathlib.Path(workdir) / FOLDERS[which]}")
-  return _read(pathlib.Path(workdir) / FOLDERS[which] / str(step), only="position")[1]
+  return read_arrays(pathlib.Path(workdir) / FOLDERS[which] / str(step), only="position")[1]
 
 
 def _latest(folder: pathlib.Path) -> int | None:
   if not folder.is_dir():
     return None
-  steps = [
+  return max(_whole_steps(folder), default=None)
+
+
+def _whole_steps(folder: pathlib.Path) -> list[int]:
+  return [
     int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and _is_whole(entry)
   ]
-  return max(steps, default=None)
 
 
 def _is_whole(folder: pathlib.Path) -> bool:
   return all((folder / mark).is_file() for mark in _MARKS)
 
 
-def _read(folder: pathlib.Path, only: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_arrays(
+  folder: pathlib.Path, only: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
   """The array tree (or its part `only`) and the position of one checkpoint."""
   import orbax.checkpoint as ocp
 
   path = folder.absolute()
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=jax.process_index(), active_processes={jax.process_index()}
+  )  # a process waits for no other to read
   try:
     with _quiet():
-      position = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "position")
+      json_reader = ocp.Checkpointer(ocp.JsonCheckpointHandler(), multiprocessing_options=alone)
+      position = json_reader.restore(path / "position")
       if only == "position":
         return {}, position
-      reader = ocp.PyTreeCheckpointer()
+      reader = ocp.Checkpointer(
+        ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+      )
       described = reader.metadata(path / "state").item_metadata
       if described is None:
         raise ValueError("the list of its arrays is missing")

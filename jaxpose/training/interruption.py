@@ -99,4 +99,25 @@ def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
+    os.fsync(file.fileno())  # another machine may want to read it
     yield
+
+
+def check_shared(workdir: pathlib.Path) -> None:
+  """Makes sure that all processes of a run see the folder that the first one has locked.
+
+  Raises:
+    ValueError: this process sees another folder of that name.
+  """
+  if jax.process_count() == 1:
+    return
+  from jaxpose import parallel
+
+  path = workdir / ".lock"
+  owner = parallel.of_first(os.getpid())
+  seen = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+  if seen != str(owner):
+    raise ValueError(
+      f"process {jax.process_index()} does not see the {workdir} of process 0: name a folder that"
+      " all machines of the run share by --workdir"
+    )

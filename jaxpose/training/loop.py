@@ -12,7 +12,7 @@ import jax
 
 from jaxpose import parallel
 from jaxpose.method import Method, Variables
-from jaxpose.training.interruption import StopRequest, workdir_lock
+from jaxpose.training.interruption import StopRequest, check_shared, workdir_lock
 from jaxpose.training.keeper import Keeper, TrainIterator
 from jaxpose.training.monitor import MetricWindow, Progress, Warner, Watch
 from jaxpose.training.optimiser import Optimiser
@@ -177,6 +177,7 @@ def _open_workdir(
   with contextlib.ExitStack() as stack:
     if over.process == 0:
       stack.enter_context(workdir_lock(workdir))
+    check_shared(workdir)
     keeper = stack.enter_context(
       Keeper(workdir, keep=settings.keep, fingerprint=settings.fingerprint)
     )

@@ -109,10 +109,9 @@ def load_embeddings(path: str | os.PathLike[str], split: str = "") -> dict[str, 
     path = path.with_name(path.name + ".npz")
   if path.is_file():
     try:
-      with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-    except Exception as error:
-      raise ValueError(f"{path} is damaged: {error}; export again") from error
+      return dict(files.load_npz(path))
+    except ValueError as error:
+      raise ValueError(f"{error}; export again") from error
   if not (path / MANIFEST).is_file():
     raise FileNotFoundError(f"no exported embeddings at {path}: launch/export.py writes them")
   return _load_shards(path)
@@ -132,9 +131,7 @@ def _load_shards(folder: pathlib.Path) -> dict[str, Any]:
           raise ValueError(f"shard {number} of {name} is {part.dtype} {part.shape}")
         parts.append(part)
       result[name] = parts[0] if len(parts) == 1 else ShardedArray(parts)
-    with np.load(folder / CONSTANTS, allow_pickle=False) as constants:
-      result.update({name: constants[name] for name in constants.files})
-    return result
+    return result | files.load_npz(folder / CONSTANTS)
   except Exception as error:
     raise ValueError(f"{folder} is damaged: {error}; export again") from error
 

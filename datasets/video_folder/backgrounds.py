@@ -118,7 +118,7 @@ def load_background(
   """What `make_background` stored."""
   image = decode_image((job.target / "background.png").read_bytes())
   path = job.target / "homography.npy"
-  return image, np.load(path) if path.exists() else None
+  return image, np.load(path, allow_pickle=False) if path.exists() else None
 
 
 def _compute(

@@ -18,9 +18,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from datasets.video_folder.takes import Take
+from jaxpose import files
 from jaxpose.data import video
 from jaxpose.data.records import decode_image, encode_jpeg
 
+_MOST_FRAMES = 10_000_000  # of a video, four days of it: a damaged header promises any number
 _VERSION = 1  # of the staged format: raised when its meaning changes
 
 
@@ -138,6 +140,7 @@ def _select(job: StageJob, plan: Plan, promised: int) -> Iterator[tuple[int, flo
       yield frame.number, frame.time_s, frame.image
     return
   stop = plan.stop if plan.stop is not None else max(promised, 1) * 2 + 1000
+  stop = min(stop, plan.start + _MOST_FRAMES * plan.every)
   numbers = np.arange(plan.start, stop, plan.every)
   offset = float(job.take.of_camera("offset_s", job.camera))
   tolerance = 0.501 / min(plan.fps, plan.source_fps)
@@ -238,8 +241,8 @@ class StagedCamera:
   @classmethod
   def open(cls, folder: Path) -> "StagedCamera":
     meta = json.loads((folder / "meta.json").read_text())
-    with np.load(folder / "columns.npz") as columns:
-      return cls(folder, meta, columns["frame"], columns["time_s"], columns["end"])
+    columns = files.load_npz(folder / "columns.npz")
+    return cls(folder, meta, columns["frame"], columns["time_s"], columns["end"])
 
   @property
   def geometry(self) -> video.FrameGeometry:

@@ -17,12 +17,13 @@ relative to the folder of the videos:
 import dataclasses
 import difflib
 import itertools
+import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxpose import files
 from jaxpose.data.background import METHODS
 from jaxpose.data.video import find_videos
 
@@ -117,7 +118,7 @@ class Take:
     ranges = {}
     for name, value in self.split.items():
       listed = [value] if value and not isinstance(value[0], list | tuple) else value
-      ranges[name] = [(int(a), int(b)) for a, b in listed]
+      ranges[name] = [(a, b) for a, b in listed]
     return ranges
 
   @property
@@ -161,6 +162,10 @@ def check_take(take: Take, where: str) -> None:
       unknown = [camera for camera in value if camera not in take.videos]
       if unknown:
         raise TakeError(f"{where}: {field.name} names {unknown[0]!r}, which has no video")
+      for camera, given in value.items():
+        _check_of_camera(given, field.name, f"{where}: {field.name} of {camera!r}")
+    if not _is_sensible(value):
+      raise TakeError(f"{where}: {field.name} holds a number that is not finite or too large")
   if not re.fullmatch(r"[\w.-]+", take.name) or take.name.startswith("."):
     raise TakeError(f"{where}: the name {take.name!r} may hold letters, digits and -_. only")
   if not take.videos:
@@ -181,6 +186,26 @@ def check_take(take: Take, where: str) -> None:
   _check_ranges(take, where)
 
 
+def _check_of_camera(value: Any, field: str, what: str) -> None:
+  """Raises TakeError unless one camera's value is what the field may be for all cameras."""
+  kinds = [kind for kind in _TYPES[field] if kind is not dict] or [str]
+  numbers = field != "roi" or (
+    isinstance(value, list | tuple) and all(type(part) is int for part in value)
+  )
+  if not isinstance(value, tuple(kinds)) or isinstance(value, bool) or not numbers:
+    names = " or ".join(kind.__name__ for kind in kinds)
+    raise TakeError(f"{what} must be {names}, not {value!r}")
+
+
+def _is_sensible(value: Any) -> bool:
+  """Are all numbers in a value finite and below a thousand million?"""
+  if isinstance(value, Mapping):
+    return all(_is_sensible(part) for part in value.values())
+  if isinstance(value, list | tuple):
+    return all(_is_sensible(part) for part in value)
+  return not isinstance(value, int | float) or (abs(value) < 1e9 and math.isfinite(value))
+
+
 def _check_ranges(take: Take, where: str) -> None:
   if take.trim and take.trim_s:
     raise TakeError(f"{where}: give trim or trim_s, not both")
@@ -196,7 +221,7 @@ def _check_ranges(take: Take, where: str) -> None:
       raise TakeError(f"{where}: split names no split")
     try:
       listed |= {f"split {name}": value for name, value in (take.split_ranges or {}).items()}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
       raise TakeError(f"{where}: split must be {{name = [first, last + 1]}}: {error}") from error
   for name in take.split_names:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -278,15 +303,19 @@ def _read_toml(file: Path) -> list[dict[str, Any]]:
   if not file.is_file():
     raise FileNotFoundError(f"no file of takes {file}")
   try:
-    content = tomllib.loads(file.read_text(encoding="utf-8"))
-  except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    content = files.parse_toml(file.read_bytes().decode("utf-8"), str(file))
+  except UnicodeDecodeError as error:
     raise TakeError(f"{file}: no valid TOML: {error}") from error
+  except ValueError as error:
+    raise TakeError(str(error)) from error
   unknown = [key for key in content if key not in ("defaults", "take")]
   if unknown:
     raise TakeError(f"{file}: no table {unknown[0]!r}; there are [defaults] and [[take]]")
   defaults, takes = content.get("defaults", {}), content.get("take", [])
   if not isinstance(defaults, dict) or not isinstance(takes, list) or not takes:
     raise TakeError(f"{file}: it must hold a list [[take]] and may hold a table [defaults]")
+  if not all(isinstance(take, dict) for take in takes):
+    raise TakeError(f"{file}: every take must be a table [[take]]")
   return [{**defaults, **take} for take in takes]
 
 

@@ -7,7 +7,6 @@ or JSON (one camera a file).
 
 import math
 import re
-import tomllib
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from jaxpose import files
 from jaxpose.data.video import FrameGeometry
 from jaxpose.geometry import Camera, rotation_from_axis_angle
 
@@ -73,9 +73,9 @@ def _unit_factor(file: Path, cameras: Mapping[str, Camera], units: str | None) -
 
 def _read_toml(file: Path, text: str) -> dict[str, Camera]:
   try:
-    tables = tomllib.loads(text)
-  except tomllib.TOMLDecodeError as error:
-    raise CalibrationError(f"{file}: no valid TOML: {error}") from error
+    tables = files.parse_toml(text, str(file))
+  except ValueError as error:
+    raise CalibrationError(str(error)) from error
   if isinstance(tables.get("cameras"), dict):
     tables = {f"cam_{key}": value for key, value in tables["cameras"].items()}
   cameras: dict[str, Camera] = {}
@@ -117,7 +117,7 @@ def _build_camera(
     t = np.asarray(translation, float).ravel()
     coefficients = np.asarray(distortion, float).ravel()
     width, height = (round(float(v)) for v in size)
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, OverflowError) as error:
     raise CalibrationError(f"{where}: {error}") from error
   if K.shape != (3, 3) or t.shape != (3,) or turn.size not in (3, 9):
     raise CalibrationError(

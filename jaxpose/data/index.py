@@ -2,8 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from jaxpose import files
 from jaxpose.data import records, transforms
+from jaxpose.data.description import adds_up, check_description
 from jaxpose.data.storage import BackgroundCache, Shards
 from jaxpose.skeleton import Skeleton
 
@@ -95,15 +95,19 @@ def _load_description(directory: Path, split: str) -> dict[str, Any]:
     found = sorted(p.stem.removeprefix("sequences_") for p in directory.glob("sequences_*.json"))
     raise FileNotFoundError(f"{directory} has no split {split!r}; it has {', '.join(found)}")
   try:
-    description = json.loads(path.read_text())
+    description = files.load_json(path)
   except ValueError as error:
-    raise ValueError(f"{path} is damaged ({error}); prepare the data set again") from error
-  version = description.get("format_version") if isinstance(description, dict) else None
+    raise ValueError(f"{error}; prepare the data set again") from error
+  version = description.get("format_version")
   if version != records.FORMAT_VERSION:
     raise ValueError(
       f"{path} has format version {version}, this code reads {records.FORMAT_VERSION}; "
       "prepare the data set again"
     )
+  try:
+    check_description(description)
+  except (ValueError, LookupError, TypeError, AttributeError) as error:
+    raise ValueError(f"{path} is damaged ({error!r}); prepare the data set again") from error
   return description
 
 
@@ -115,22 +119,19 @@ def _load_index(directory: Path, split: str, description: dict[str, Any]) -> Ind
   subjects = {name: i for i, name in enumerate(description["subjects"])}
   actions = {name: i for i, name in enumerate(description["actions"])}
   try:
-    with np.load(path, allow_pickle=False) as columns:
-      index = Index(
-        **{name: columns[f"track_{name}"] for name in _TRACK_COLUMNS},
-        **{name: columns[f"frame_{name}"] for name in _FRAME_COLUMNS},
-        subject=np.array([subjects[s["subject"]] for s in sequences], np.int32),
-        action=np.array([actions[s["action"]] for s in sequences], np.int32),
-        fps=np.array([s["fps"] for s in sequences], np.float64),
-      )
-  except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    columns = files.load_npz(path)
+    index = Index(
+      **{name: columns[f"track_{name}"] for name in _TRACK_COLUMNS},
+      **{name: columns[f"frame_{name}"] for name in _FRAME_COLUMNS},
+      subject=np.array([subjects[s["subject"]] for s in sequences], np.int32),
+      action=np.array([actions[s["action"]] for s in sequences], np.int32),
+      fps=np.array([s["fps"] for s in sequences], np.float64),
+    )
+  except (KeyError, ValueError) as error:
     raise ValueError(f"{path} is damaged ({error}); prepare the data set again") from error
-  ends = np.cumsum(index.length)
-  if (
-    not index.num_tracks
-    or ends[-1] != index.num_frames
-    or (ends - index.length != index.start).any()
-  ):
+  tracks = {name: getattr(index, name) for name in _TRACK_COLUMNS}
+  frames = {name: getattr(index, name) for name in _FRAME_COLUMNS}
+  if not adds_up(tracks, frames, description):
     raise ValueError(f"{path} is damaged (its tracks do not add up); prepare the data set again")
   return index
 
@@ -138,17 +139,22 @@ def _load_index(directory: Path, split: str, description: dict[str, Any]) -> Ind
 def _find_shards(directory: Path, split: str) -> tuple[list[Path], list[int]]:
   path = directory / "dataset_info.json"
   try:
-    info = json.loads(path.read_text())
+    info = files.load_json(path)
     lengths = next(s["shardLengths"] for s in info["splits"] if s["name"] == split)
-    name = info["name"]
-  except (ValueError, KeyError, StopIteration) as error:
-    raise ValueError(f"{path} does not describe split {split!r} ({error!r})") from error
+    lengths = [int(length) for length in lengths]
+    name = str(info["name"])
+    if Path(name).name != name or min(lengths, default=-1) < 0:
+      raise ValueError(f"name {name!r}, shards of {lengths}")
+  except (ValueError, LookupError, TypeError, StopIteration) as error:
+    raise ValueError(
+      f"{path} does not describe split {split!r} ({error!r}); prepare the data set again"
+    ) from error
   count = len(lengths)
   shards = [directory / f"{name}-{split}.array_record-{i:05d}-of-{count:05d}" for i in range(count)]
   for shard in shards:
     if not shard.exists():
       raise FileNotFoundError(f"shard {shard} is missing; prepare the data set again")
-  return shards, [int(length) for length in lengths]
+  return shards, lengths
 
 
 class Dataset:
@@ -254,8 +260,7 @@ class Dataset:
       IndexError: an id is out of range.
       ValueError: a record is damaged.
     """
-    if ids.size and (ids.min() < 0 or ids.max() >= self.num_frames):
-      raise IndexError(f"{self._where} has frames 0..{self.num_frames - 1}, not {ids}")
+    self._check_ids(ids)
     unique, inverse = np.unique(ids, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     groups = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
@@ -272,9 +277,11 @@ class Dataset:
     """True silhouettes 0..255, letterboxed, for evaluation.
 
     Raises:
+      IndexError: an id is out of range.
       ValueError: a frame has none, or it is damaged.
     """
     ids = np.asarray(ids, np.int64)
+    self._check_ids(ids)
     masks = np.empty((len(ids), *self.output_size(image_size)), np.uint8)
     for i, data in enumerate(self._shards.read(ids)):
       try:
@@ -291,17 +298,24 @@ class Dataset:
     """3D poses (mm, camera frame) and which joints are valid; decodes no image.
 
     Raises:
+      IndexError: an id is out of range.
       ValueError: a record is damaged.
     """
+    ids = np.asarray(ids, np.int64)
+    self._check_ids(ids)
     labels = self.make_labels(len(ids), ("pose3d_mm", "joint_valid"))
-    for i, data in enumerate(self._shards.read(np.asarray(ids, np.int64))):
+    for i, data in enumerate(self._shards.read(ids)):
       try:
         record = records.parse_record(data, tuple(labels))
+        for name, array in labels.items():
+          array[i] = record[name]
       except ValueError as error:
         raise ValueError(f"{self._where}, record {ids[i]}: {error}") from error
-      for name, array in labels.items():
-        array[i] = record[name]
     return labels["pose3d_mm"], labels["joint_valid"]
+
+  def _check_ids(self, ids: Int[np.ndarray, " n"]) -> None:
+    if ids.size and (ids.min() < 0 or ids.max() >= self.num_frames):
+      raise IndexError(f"{self._where} has frames 0..{self.num_frames - 1}, not {ids}")
 
   def background(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
     """A background image as stored: of a frame's size, or a panorama."""

@@ -4,18 +4,19 @@ import csv
 import dataclasses
 import re
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxpose import files
 from jaxpose.data.calibration import UNITS_MM
 from jaxpose.geometry import Camera, project, world_to_camera
 
 _BODY_MM = (300.0, 4000.0)  # size of a person's bounding box that is believed
 _SAME_S = 1e-6  # times that differ by less are one: files round them to microseconds
+_MOST_CELLS = 1_000_000  # of a table, besides as many as its file has room for
 _AXES = re.compile(r"(-?[xyz]){3}")
 
 
@@ -68,7 +69,7 @@ def load_labels(
     raise LabelError(f"{file}: labels must end in {', '.join(readers)}")
   try:
     joints, time_s, points, own_units, own_fps = readers[file.suffix.lower()](file)
-  except (UnicodeDecodeError, OverflowError) as error:
+  except (UnicodeDecodeError, OverflowError, csv.Error) as error:
     raise LabelError(f"{file}: {error}") from error
   if points.shape[0] == 0 or points.shape[1] == 0:
     raise LabelError(f"{file}: no rows or no joints")
@@ -133,6 +134,8 @@ _Table = tuple[Sequence[str], np.ndarray | None, np.ndarray, str | None, float |
 
 def _numbers(file: Path, rows: Sequence[Sequence[str]], first: int, width: int) -> np.ndarray:
   """[rows, width] of floats; empty cells are NaN."""
+  if len(rows) * width > _MOST_CELLS + 4 * file.stat().st_size:
+    raise LabelError(f"{file}: {width} columns are named, but the {len(rows)} rows have far fewer")
   table = np.full((len(rows), width), np.nan)
   for i, row in enumerate(rows):
     for j, cell in enumerate(row[:width]):
@@ -193,22 +196,26 @@ def _read_csv(file: Path) -> _Table:
 
 def _read_npz(file: Path) -> _Table:
   try:
-    with np.load(file, allow_pickle=False) as archive:
-      arrays = {key: archive[key] for key in archive.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise LabelError(f"{file}: no .npz without pickles: {error}") from error
+    arrays = files.load_npz(file)
+  except ValueError as error:
+    raise LabelError(str(error)) from error
   poses = [k for k, v in arrays.items() if v.ndim == 3 and v.shape[2] == 3 and v.dtype.kind in "fi"]
   if len(poses) != 1:
     raise LabelError(f"{file}: need exactly one array [n, J, 3], found {poses or 'none'}")
   points = np.asarray(arrays[poses[0]], float)
   names = arrays.get("names", arrays.get("joint_names"))
-  if names is None or names.dtype.kind not in "US" or len(names) != points.shape[1]:
+  if names is None or names.dtype.kind not in "US" or names.shape != points.shape[1:2]:
     raise LabelError(f"{file}: `names` must hold the {points.shape[1]} joint names")
   suffix = poses[0].rsplit("_", 1)[-1]
   time_s = arrays.get("time_s")
-  if time_s is not None and time_s.shape != (len(points),):
-    raise LabelError(f"{file}: time_s has shape {time_s.shape}, not {(len(points),)}")
-  fps = float(arrays["fps"]) if "fps" in arrays and arrays["fps"].ndim == 0 else None
+  if time_s is not None and (time_s.shape != (len(points),) or time_s.dtype.kind not in "fiu"):
+    raise LabelError(
+      f"{file}: time_s must hold {len(points)} numbers, not {time_s.dtype} {time_s.shape}"
+    )
+  rate = arrays.get("fps")
+  if rate is not None and (rate.shape != () or rate.dtype.kind not in "fiu"):
+    raise LabelError(f"{file}: fps must be one number, not {rate.dtype} {rate.shape}")
+  fps = None if rate is None else float(rate)
   joints = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
   return joints, time_s, points, suffix if suffix in UNITS_MM else None, fps
 

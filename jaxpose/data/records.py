@@ -1,6 +1,7 @@
 """What a data set consists of: sequences of tracks in memory, one record per frame on disk."""
 
 import dataclasses
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from jaxpose.geometry import Camera
 FORMAT_VERSION = 1  # of the files beside the records: raised when their meaning changes
 
 UNKNOWN, EMPTY, PERSON = -1, 0, 1  # values of `present`
+MOST_PIXELS = 2**26  # of a stored image: a damaged header may claim any size
 
 
 @dataclasses.dataclass
@@ -263,15 +265,10 @@ def decode_image(data: bytes | memoryview) -> UInt8[np.ndarray, "H W 3"]:
   """Decodes a JPEG or PNG file to RGB, ignoring orientation metadata.
 
   Raises:
-    ValueError: it is damaged or cut short.
+    ValueError: it is damaged, cut short or of another format, or claims over `MOST_PIXELS`.
   """
-  image = None
-  if len(data) and _is_complete(data):
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-  if image is None:
-    raise ValueError(f"damaged image of {len(data)} bytes")
-  return image
+  flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+  return _decode(data, flags, "image")
 
 
 def decode_mask(data: bytes | memoryview) -> UInt8[np.ndarray, "H W"]:
@@ -282,10 +279,42 @@ def decode_mask(data: bytes | memoryview) -> UInt8[np.ndarray, "H W"]:
   """
   if not len(data):
     raise ValueError("the record has no mask")
-  mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-  if mask is None:
-    raise ValueError(f"damaged mask of {len(data)} bytes")
-  return mask
+  return _decode(data, cv2.IMREAD_GRAYSCALE, "mask")
+
+
+def _decode(data: bytes | memoryview, flags: int, what: str) -> np.ndarray:
+  height, width = _claimed_size(memoryview(data))
+  if height * width > MOST_PIXELS:
+    raise ValueError(f"damaged {what}: its header claims {width}×{height} px")
+  image = None
+  if height and width and _is_complete(data):
+    try:
+      image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+      raise ValueError(f"damaged {what} of {len(data)} bytes: {error}") from error
+  if image is None:
+    raise ValueError(f"damaged {what} of {len(data)} bytes")
+  return image
+
+
+_FRAME_HEADERS = (0xC0, 0xC1, 0xC2)  # of JPEG: baseline, extended, progressive
+
+
+def _claimed_size(view: memoryview) -> tuple[int, int]:
+  """(height, width) in the header of a JPEG or PNG file, (0, 0) where there is no such header."""
+  try:
+    if view[:8] == b"\x89PNG\r\n\x1a\n":
+      width, height = struct.unpack_from(">II", view, 16)
+      return height, width
+    position = 2 if view[:2] == b"\xff\xd8" else len(view)
+    while view[position] == 0xFF:
+      marker, length = view[position + 1], struct.unpack_from(">H", view, position + 2)[0]
+      if marker in _FRAME_HEADERS:
+        return struct.unpack_from(">HH", view, position + 5)
+      position += 2 + length
+  except (IndexError, struct.error):
+    pass
+  return 0, 0
 
 
 def _is_complete(data: bytes | memoryview) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jaxpose.data import records
 from jaxpose.data.transforms import Letterbox, letterbox_image
 
 # Backgrounds kept per process: a fixed camera shows one, a shuffled run touches all of a data set.
@@ -124,7 +124,7 @@ class BackgroundCache:
     path = self._directory / name
     if not path.exists():
       raise ValueError(f"background {path} is missing; prepare the data set again")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-      raise ValueError(f"background {path} is damaged; prepare the data set again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    try:
+      return records.decode_image(path.read_bytes())
+    except ValueError as error:
+      raise ValueError(f"background {path} is damaged; prepare the data set again") from error

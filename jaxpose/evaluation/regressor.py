@@ -202,8 +202,7 @@ def load_regressor(path: str | os.PathLike[str]) -> Regressor:
   if not path.is_file():
     raise FileNotFoundError(f"no regressor at {path}: launch/probe.py writes one")
   try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
+    arrays = files.load_npz(path)
     description = json.loads(str(arrays["description"]))
     if description["format"] != _FORMAT:
       raise ValueError(f"its format is {description['format']}, this version reads {_FORMAT}")

@@ -8,10 +8,13 @@ One line is one frame. Columns:
   <joint>_x_mm, <joint>_y_mm, <joint>_z_mm  the pose in the camera's axes (x right, y down,
              z forward), any origin; empty cells: that joint (or the whole pose) is not given here
 
-A line without any pose stands for the labels that the data set itself has for that frame.
+An empty cell may say `nan`. A line without any pose stands for the labels that the data set itself
+has for that frame.
 """
 
 import csv
+import io
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -24,6 +27,9 @@ from jaxpose import files
 
 _KEYS = ("sequence", "camera", "frame")
 _AXES = ("_x_mm", "_y_mm", "_z_mm")
+_BLANK = ("", "nan")  # cells of what is not known
+_POSE_MM = (10.0, 10_000.0)  # a few joints of a hand; a person. 2 m written as 2 are below
+_MOST_CELLS = 1_000_000  # of a table, besides as many as its file has room for
 SPLITS = ("train", "test")
 
 
@@ -71,18 +77,14 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: a column is missing or there twice, a cell is no number, a camera or frame no whole
-      one, a joint lacks a coordinate, a frame is listed twice, or the table is empty; the message
-      names file, line and column.
+    ValueError: it is no CSV in UTF-8, a column is missing or there twice, a cell is no number, a
+      camera or frame no whole one, a joint lacks a coordinate, a frame is listed twice, the poses
+      are not in mm, or the table is empty; the message names file, line and column.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"no label table at {path}: launch/export.py --suggest=N writes one")
-  with open(path, newline="", encoding="utf-8-sig") as file:
-    reader = csv.DictReader(file)
-    columns = [c.strip() for c in reader.fieldnames or []]
-    reader.fieldnames = columns
-    lines = [(reader.line_num, line) for line in reader]
+  columns, lines = _read_lines(path)
   missing = [key for key in _KEYS if key not in columns]
   if missing:
     raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(columns)}")
@@ -102,16 +104,47 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     if table.split[-1] not in SPLITS:
       raise ValueError(f"{where}: split {table.split[-1]!r} is neither train nor test")
     for j, joint in enumerate(joints):
-      given = [axis for axis in _AXES if (line[joint + axis] or "").strip()]
+      given = [axis for axis in _AXES if (line[joint + axis] or "").strip().lower() not in _BLANK]
       if given and len(given) < 3:
         raise ValueError(f"{where}: joint {joint} has {given} only; give all three or none")
       if given:
-        table.pose3d_mm[i, j] = [_number(line, joint + axis, where) for axis in _AXES]
+        table.pose3d_mm[i, j] = [_finite(line, joint + axis, where) for axis in _AXES]
   keys = list(zip(table.split, table.sequence, table.camera, table.frame, strict=True))
   if len(set(keys)) < len(keys):
     key = next(key for key in keys if keys.count(key) > 1)
     raise ValueError(f"{path}: frame {key} is listed twice")
+  _check_unit(table, path)
   return table
+
+
+def _read_lines(path: pathlib.Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+  """Names of the columns, and (number, cells) of each line."""
+  try:
+    text = path.read_bytes().decode("utf-8-sig")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [c.strip() for c in reader.fieldnames or []]
+    if len(columns) * text.count("\n") > _MOST_CELLS + 4 * len(text):
+      raise ValueError(f"{len(columns)} columns are named, but the lines have far fewer")
+    reader.fieldnames = columns
+    return columns, [(reader.line_num, line) for line in reader]
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path}: save the table as CSV in UTF-8 ({error})") from error
+  except (csv.Error, ValueError) as error:
+    raise ValueError(f"{path}: no CSV table: {error}") from error
+
+
+def _check_unit(table: LabelTable, path: pathlib.Path) -> None:
+  """Raises ValueError where the median pose is too small or too large for a person in mm."""
+  known = np.isfinite(table.pose3d_mm).all(axis=-1)
+  poses = [pose[rows] for pose, rows in zip(table.pose3d_mm, known) if rows.sum() > 1]
+  if not poses:
+    return
+  size = float(np.median([np.linalg.norm(np.ptp(pose, axis=0)) for pose in poses]))
+  if not _POSE_MM[0] <= size <= _POSE_MM[1]:
+    raise ValueError(
+      f"{path}: the joints of a frame span {size:.4g} mm from corner to corner: another unit? The"
+      " columns _x_mm, _y_mm, _z_mm hold mm"
+    )
 
 
 def is_filled_in(path: str | os.PathLike[str]) -> bool:
@@ -167,6 +200,13 @@ def _number(line: Mapping[str, str], column: str, where: str) -> float:
     return float(line[column])
   except (TypeError, ValueError):
     raise ValueError(f"{where}: column {column} holds {line[column]!r}, not a number") from None
+
+
+def _finite(line: Mapping[str, str], column: str, where: str) -> float:
+  value = _number(line, column, where)
+  if not math.isfinite(value):
+    raise ValueError(f"{where}: column {column} holds {line[column]!r}: leave the cell empty")
+  return value
 
 
 def _whole(line: Mapping[str, str], column: str, where: str) -> int:

@@ -1,7 +1,9 @@
 """Files as people and spreadsheets write them; their use in a probe is in test_protocols."""
 
+import damage
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from jaxpose.evaluation import label_table
 
@@ -65,11 +67,11 @@ def test_coordinates_go_to_their_joint_whatever_the_order(tmp_path):
   table = _read(
     tmp_path,
     "b_x_mm,a_z_mm,frame,a_x_mm,sequence,b_y_mm,camera,a_y_mm,b_z_mm,split\n"
-    "4,3,0,1,s,5,0,2,6,test\n"
+    "4,3,0,1,s,5,0,2,60,test\n"
     ",9,1,7,s,,0,8,,\n",
   )
   assert table.joints == ("b", "a")
-  np.testing.assert_array_equal(table.pose3d_mm[0], [[4, 5, 6], [1, 2, 3]])
+  np.testing.assert_array_equal(table.pose3d_mm[0], [[4, 5, 60], [1, 2, 3]])
   np.testing.assert_array_equal(table.pose3d_mm[1], [[np.nan] * 3, [7, 8, 9]])
   assert table.split == ["test", "train"]
 
@@ -131,3 +133,41 @@ def test_a_line_of_no_exported_frame_is_named(key):
     label_table.match_label_table(table, _EMBEDDINGS, "train")
   lines, rows = label_table.match_label_table(table, _EMBEDDINGS, "test")  # nothing is listed there
   assert len(lines) == len(rows) == 0
+
+
+_HEAD = "sequence,camera,frame,a_x_mm,a_y_mm,a_z_mm,b_x_mm,b_y_mm,b_z_mm\n"
+
+
+@pytest.mark.parametrize(
+  ("cells", "said"),
+  [
+    # from corner to corner √(0.3² + 0.4² + 1.2²) = 1.3: metres
+    ("walk,0,1,0,0,0,0.3,0.4,1.2", "span 1.3 mm from corner to corner: another unit"),
+    ("walk,0,1,0,0,0,3e5,4e5,12e5", "span 1.3e.06 mm"),
+    ("walk,0,1,0,0,0,300,inf,1200", "line 2: column b_y_mm holds 'inf'"),
+    ("walk,0,1,0,0,0,300,nan,1200", "line 2: joint b has"),
+    ("walk,0,1" + "," * 200_000, "no CSV table"),
+  ],
+)
+def test_poses_in_other_units_or_of_no_number_are_named(tmp_path, cells, said):
+  head = _HEAD if len(cells) < 1000 else _HEAD.replace("a_x_mm", '"' + "x" * 200_000 + '"')
+  with pytest.raises(ValueError, match=rf"labels\.csv.*{said}"):
+    _read(tmp_path, head + cells + "\n")
+
+
+def test_a_cell_may_say_that_a_joint_is_not_known(tmp_path):
+  table = _read(tmp_path, _HEAD + "walk,0,1,nan,NaN,,300,400,1200\n")
+  np.testing.assert_array_equal(table.pose3d_mm, [[[np.nan] * 3, [300, 400, 1200]]])
+
+
+def test_a_table_of_another_encoding_is_named(tmp_path):
+  with pytest.raises(ValueError, match=r"labels\.csv: save the table as CSV in UTF-8"):
+    _read(tmp_path, "sequence,camera,frame\nhöhe,0,1\n", "latin-1")
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(damage.damaged_text([_HEAD + "walk,0,1,0,0,0,300,400,1200\nwalk,0,2,,,,,,\n"]))
+def test_damaged_tables_are_tables_or_named(tmp_path_factory, data):
+  path = damage.write(tmp_path_factory.getbasetemp() / "tables" / "labels.csv", data)
+  table = damage.refused_or_read(lambda: label_table.read_label_table(path), "labels.csv")
+  assert table is None or table.pose3d_mm.shape == (len(table.frame), len(table.joints), 3)

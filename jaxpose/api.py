@@ -5,6 +5,7 @@ found = model.embed(images, background)            # uint8 [N, H, W, 3], [H, W, 
 poses = model.predict(images, background)["pose3d_mm"]
 """
 
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -14,10 +15,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxpose import geometry
+from jaxpose import geometry, provenance
 from jaxpose.data import transforms
 from jaxpose.evaluation.presence import PresenceCalibration, estimate_presence
 from jaxpose.evaluation.regressor import Regressor, load_regressor
+
+_LOG = logging.getLogger(__name__)
 
 Images = UInt8[np.ndarray, "N H W 3"]
 Backgrounds = UInt8[np.ndarray, "*N H W 3"]
@@ -43,27 +46,41 @@ def load(workdir: str | os.PathLike[str], which: str = "", *, batch_size: int = 
   from jaxpose.experiment import Experiment
 
   experiment = Experiment.from_workdir(pathlib.Path(workdir))
+  variables = experiment.restore(which)
+  weights = provenance.digest_weights(variables)
   return Model(
-    render=experiment.make_render(experiment.restore(which)),
+    render=experiment.make_render(variables),
     image_size=experiment.image_size,
     batch_size=batch_size,
-    calibration=load_calibration(experiment.workdir),
+    calibration=load_calibration(experiment.workdir, weights),
     regressor_path=experiment.workdir / "probe" / "regressor.npz",
+    weights=weights,
   )
 
 
-def load_calibration(workdir: str | os.PathLike[str]) -> PresenceCalibration | None:
+def load_calibration(
+  workdir: str | os.PathLike[str], weights: str = ""
+) -> PresenceCalibration | None:
   """The border between empty and occupied frames that the run's training frames were given.
 
-  None where nothing has been exported yet.
+  None where nothing has been exported yet, or, with a warning, by other weights than those of the
+  digest `weights`.
   """
   from jaxpose.embeddings import load_embeddings
   from jaxpose.export import load_calibration as of_export
 
   try:
-    return of_export(load_embeddings(pathlib.Path(workdir) / "embeddings", "train"))
+    exported = load_embeddings(pathlib.Path(workdir) / "embeddings", "train")
   except FileNotFoundError:
     return None
+  if provenance.differ(provenance.weights_of(exported), weights):
+    _LOG.warning(
+      "%s/embeddings is of another checkpoint (%s): its border of presence is not used",
+      workdir,
+      exported.get("checkpoint", "unknown"),
+    )
+    return None
+  return of_export(exported)
 
 
 class Model:
@@ -77,6 +94,7 @@ class Model:
     batch_size: frames that go through them at a time.
     calibration: of presence; None: presence is NaN.
     regressor_path: of the regressor that `predict` uses by default.
+    weights: digest of the networks' weights; regressors that were fitted on others are refused.
   """
 
   def __init__(
@@ -87,6 +105,7 @@ class Model:
     batch_size: int,
     calibration: PresenceCalibration | None,
     regressor_path: pathlib.Path,
+    weights: str = "",
   ) -> None:
     if batch_size < 1:
       raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -94,6 +113,7 @@ class Model:
     self.batch_size = batch_size
     self.calibration = calibration
     self.regressor_path = regressor_path
+    self.weights = weights
     self._render = render
 
   def embed(self, images: Images, backgrounds: Backgrounds) -> Arrays:
@@ -173,11 +193,20 @@ class Model:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no regressor.
+      ValueError: it is no regressor, or was fitted on the embeddings of other weights.
     """
+    where = "the regressor"
     if isinstance(given, Regressor):
-      return given
-    return load_regressor(self.regressor_path if given is None else given)
+      fitted = given
+    else:
+      path = self.regressor_path if given is None else given
+      fitted, where = load_regressor(path), f"the regressor {path}"
+    if provenance.differ(fitted.weights, self.weights):
+      raise ValueError(
+        f"{where} was fitted on the embeddings of another checkpoint: export and probe this one"
+        " (launch/export.py, launch/probe.py), or name the checkpoint that it belongs to"
+      )
+    return fitted
 
   def boxes_on_image(
     self, box: Float[np.ndarray, "N 4"], size: tuple[int, int]

@@ -15,7 +15,8 @@ Columns (N frames, in order of sequence, camera, frame):
   camera_K [N, 3, 3]    NaN where unknown; px of the letterboxed frame (image_size)
 
 Constants: sequence_names, subject_names, action_names, joint_names, parents, root, skeleton (JSON),
-image_size (height, width), presence_calibration [4], config (JSON), checkpoint, split, source.
+image_size (height, width), presence_calibration [4], config (JSON), checkpoint, weights (their
+digest), split, source.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpose import geometry
+from jaxpose import geometry, provenance
 from jaxpose.embeddings import EmbeddingWriter, load_embeddings
 from jaxpose.evaluation.label_table import is_filled_in, write_label_table
 from jaxpose.evaluation.presence import (
@@ -75,6 +76,7 @@ class Source(NamedTuple):
     fingerprint: of what the run learns; the rest of the configuration may change.
     checkpoint: which weights.
     data: where the frames come from, and which; the folder may be prepared again.
+    weights: digest of the weights that embed, see `provenance`.
   """
 
   sequence_names: list[str]
@@ -86,6 +88,7 @@ class Source(NamedTuple):
   fingerprint: str
   checkpoint: str
   data: str
+  weights: str = ""
 
   def digest(self, split: str) -> str:
     """Changes with anything that the export depends on."""
@@ -221,6 +224,7 @@ def _constants(
     "image_size": np.array(source.image_size, np.int32),
     "config": np.array(source.config),
     "checkpoint": np.array(source.checkpoint),
+    "weights": np.array(source.weights),
     "split": np.array(split),
     "source": np.array(source.digest(split)),
   }
@@ -283,17 +287,17 @@ def export_run(
   which = which or experiment.config.export.checkpoint
   trained = experiment.restore(which)
   label = f"{which}, step {checkpoint.latest_step(experiment.workdir, which)}"
+  weights = provenance.digest_weights(trained)
   splits = [TRAIN, *(split for split in splits if split != TRAIN)]
-  _export_kind(
-    experiment, folder, "", label, lambda: experiment.make_embed(trained), splits, progress
-  )
+  made = _Made(label, weights, lambda: experiment.make_embed(trained))
+  _export_kind(experiment, folder, "", made, splits, progress)
   if random:
 
     def make_random() -> Embed:
       return experiment.make_encode(experiment.random_variables(trained))
 
-    name = f"random encoder, {label}"
-    _export_kind(experiment, folder, RANDOM_PREFIX, name, make_random, splits, progress)
+    made = _Made(f"random encoder, {label}", f"random, {weights}", make_random)
+    _export_kind(experiment, folder, RANDOM_PREFIX, made, splits, progress)
   count = suggestions
   if count is None:
     people = int(has_person(load_embeddings(folder, TRAIN)).sum())
@@ -305,17 +309,24 @@ def export_run(
   return folder
 
 
+class _Made(NamedTuple):
+  """What embeds: which checkpoint, the digest of its weights, and how it is compiled."""
+
+  checkpoint: str
+  weights: str
+  make_embed: Callable[[], Embed]
+
+
 def _export_kind(
   experiment: Any,
   folder: pathlib.Path,
   prefix: str,
-  checkpoint: str,
-  make_embed: Callable[[], Embed],
+  made: _Made,
   splits: Sequence[str],
   progress: Say,
 ) -> None:
   """One encoder's embeddings of every split; loads and compiles nothing if all are there."""
-  sources = {split: _describe(experiment, split, checkpoint) for split in splits}
+  sources = {split: _describe(experiment, split, made) for split in splits}
   embed: Embed | None = None
   for split in splits:
     name = prefix + split
@@ -323,7 +334,7 @@ def _export_kind(
       progress(f"export {name}: finished before, in {folder}")
       continue
     if embed is None:
-      embed = make_embed()
+      embed = made.make_embed()
     known = None
     if split != TRAIN and not prefix:
       known = load_calibration(load_embeddings(folder, TRAIN))
@@ -339,7 +350,7 @@ def _export_kind(
     )
 
 
-def _describe(experiment: Any, split: str, checkpoint: str) -> Source:
+def _describe(experiment: Any, split: str, made: _Made) -> Source:
   dataset = experiment.dataset(split)
   return Source(
     sequence_names=[sequence["name"] for sequence in dataset.sequences],
@@ -349,7 +360,8 @@ def _describe(experiment: Any, split: str, checkpoint: str) -> Source:
     image_size=experiment.image_size,
     config=experiment.config_json(),
     fingerprint=experiment.fingerprint(),
-    checkpoint=checkpoint,
+    checkpoint=made.checkpoint,
     data=f"{dataset.directory}, split {dataset.split}, {dataset.num_frames} frames,"
     f" {dataset.fingerprint()}",
+    weights=made.weights,
   )

@@ -144,6 +144,22 @@ def label_counts(values: Sequence[LabelCount]) -> list[LabelCount]:
   return [ALL if value == 0 else value for value in values]
 
 
+def check_label_counts(experiment: Any) -> None:
+  """Says before a training that there are not as many labels as its probe will ask for.
+
+  Data without any label are let through: the probe waits for a table of labels then.
+
+  Raises:
+    ValueError: `config.probe.label_counts` asks for more than the training frames have.
+  """
+  available = experiment.count_labels()
+  if available:
+    try:
+      protocols.resolve_label_counts(label_counts(experiment.config.probe.label_counts), available)
+    except ValueError as error:
+      raise ValueError(f"config.probe.label_counts: {error}") from error
+
+
 def probe_run(
   experiment: Any,
   *,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpose import files
+from jaxpose import files, provenance
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import RESULTS, ProbeResults, load_results
 from jaxpose.evaluation.regressor import load_regressor
@@ -23,6 +23,7 @@ _TRACKS = 8  # timelines and backgrounds of each split
 _THUMBNAILS = 3  # of each kind below a timeline
 _SWAPS = 6  # side of the swap grid
 _POSES = 8
+_PROBE_AGAIN = "launch/probe.py makes those of the exported one."
 
 
 def make_report(
@@ -115,7 +116,9 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
     report.swaps += [] if grid is None else [grid]
   _add_scores(report, experiment, exported, seed)
   report.summary = _summary(report, experiment, exported, which)
-  report.warnings = _warnings(exported)
+  drawn = which or experiment.config.export.checkpoint
+  report.warnings += _other_weights(exported, provenance.digest_weights(variables), drawn)
+  report.warnings += _warnings(exported)
   return report
 
 
@@ -148,12 +151,19 @@ def _add_scores(
     dataset, embeddings, split=split, image_size=experiment.image_size, untrained=start
   )
   probe = pathlib.Path(experiment.workdir) / "probe"
+  weights = provenance.weights_of(embeddings)
   if (probe / RESULTS).is_file():
-    report.probe_tables = scores.probe_tables(load_results(probe))
+    results = load_results(probe)
+    report.probe_tables = scores.probe_tables(results)
+    if provenance.differ(str(results.settings.get("weights", "")), weights):
+      report.warnings.append(f"The probe's tables are of another checkpoint: {_PROBE_AGAIN}")
     plot = probe / "label_efficiency.png"
     report.label_plot = plot.read_bytes() if plot.is_file() else None
   if (probe / "regressor.npz").is_file():
     regressor = load_regressor(probe / "regressor.npz")
+    if provenance.differ(regressor.weights, weights):
+      report.warnings.append(f"No 3D poses: the regressor is of another checkpoint: {_PROBE_AGAIN}")
+      return
     report.skeleton = regressor.skeleton
     report.poses = scores.gather_poses(
       dataset,
@@ -219,6 +229,19 @@ def _presence_score(exported: Mapping[str, Mapping[str, Any]]) -> str | None:
         share = np.mean(seen[rows] == bool(state))
         parts.append(f"{split}: right on {share:.1%} of {rows.sum()} frames {name}")
   return "; ".join(parts) or None
+
+
+def _other_weights(
+  exported: Mapping[str, Mapping[str, Any]], weights: str, drawn: str
+) -> list[str]:
+  """Says which exported splits are of other weights than the pictures."""
+  return [
+    f"{split}: pictures are drawn by the checkpoint {drawn!r}, but boxes, presence, poses and"
+    f" tables are of the exported one ({arrays.get('checkpoint', 'unknown')}): launch/export.py"
+    " exports another."
+    for split, arrays in exported.items()
+    if provenance.differ(provenance.weights_of(arrays), weights)
+  ]
 
 
 def _warnings(exported: Mapping[str, Mapping[str, Any]]) -> list[str]:

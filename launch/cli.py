@@ -70,6 +70,18 @@ class TrainedRun:
     return experiment
 
 
+def refuse_flags(holders: Sequence[flags.FlagHolder], reason: str) -> None:
+  """Raises ValueError where the user gave flags that would be ignored.
+
+  Args:
+    holders: the flags that have no meaning here.
+    reason: why they have none.
+  """
+  given = [f"--{holder.name}" for holder in holders if flags.FLAGS[holder.name].present]
+  if given:
+    raise ValueError(f"{reason}; take out {', '.join(given)}")
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
   """Parses flags; a misspelt or ill-typed one is said in a line that names the nearest."""
   try:

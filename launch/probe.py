@@ -62,6 +62,10 @@ _OVERRIDES = {
   "learning_rate": _RATE,
 }
 
+_OF_EMBEDDINGS = (
+  *(_EMBEDDINGS, _OUT, _LABELS, _COUNTS, _SEEDS, _REFERENCES, _FEATURE, *_OVERRIDES.values()),
+)
+
 
 def main(argv):
   del argv
@@ -70,6 +74,9 @@ def main(argv):
 
   experiment = Experiment.from_workdir(_WORKDIR.value)
   if experiment.is_supervised:
+    cli.refuse_flags(
+      _OF_EMBEDDINGS, f"{_WORKDIR.value} is a supervised network: it is scored as it is"
+    )
     probing.score_supervised(experiment)
     print((experiment.workdir / "probe" / "results.md").read_text(encoding="utf-8"))
     return 0

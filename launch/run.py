@@ -50,6 +50,10 @@ def main(argv):
   from jaxpose.experiment import Experiment
 
   experiment = Experiment(config, workdir)
+  if "probe" in _STAGES.value and not experiment.is_supervised:
+    from jaxpose.probing import check_label_counts
+
+    check_label_counts(experiment)
   if "train" in _STAGES.value:
     with hosts.together():
       interrupted = experiment.train().interrupted

@@ -1,9 +1,12 @@
+import dataclasses
+
 import made_up_run
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxpose import api
+from jaxpose import api, provenance
+from jaxpose.embeddings import save_embeddings
 from jaxpose.evaluation.presence import PresenceCalibration
 from jaxpose.evaluation.regressor import save_regressor
 from jaxpose.experiment import Experiment
@@ -98,6 +101,43 @@ def test_without_an_export_presence_is_unknown_and_poses_are_given(tmp_path):
   found = model.predict(image[None], empty, made_up_run.regressor())
   assert np.isnan(found["presence"]).all()
   assert np.isfinite(found["pose3d_mm"]).all()
+
+
+def test_a_regressor_of_another_checkpoint_is_refused(tmp_path):
+  model = make_model(tmp_path)
+  model.weights = "of last"
+  own, other, unknown = (
+    dataclasses.replace(made_up_run.regressor(), weights=weights)
+    for weights in ("of last", "of best", "")
+  )
+  for fitted in (own, unknown):
+    assert model.regressor(fitted) is fitted
+  with pytest.raises(ValueError, match="the regressor was fitted on the embeddings of another"):
+    model.regressor(other)
+  save_regressor(tmp_path / "regressor.npz", other)
+  with pytest.raises(ValueError, match=r"regressor\.npz was fitted .* another checkpoint"):
+    model.regressor()
+  model.weights = "of best"
+  assert model.regressor().weights == "of best"
+
+
+def test_the_border_of_presence_is_that_of_the_checkpoint(tmp_path, caplog):
+  arrays = {"presence_calibration": np.array(SURE), "weights": "of best", "checkpoint": "best, 7"}
+  save_embeddings(tmp_path / "embeddings" / "train.npz", arrays)
+  assert api.load_calibration(tmp_path) == SURE
+  assert api.load_calibration(tmp_path, "of best") == SURE
+  assert not caplog.records
+  assert api.load_calibration(tmp_path, "of last") is None
+  assert "another checkpoint (best, 7)" in caplog.text
+
+
+def test_weights_have_the_same_digest_where_they_are_the_same():
+  first = {"params": {"a": np.array([1.0, 2.0], np.float32), "b": {"c": np.zeros((2, 3))}}}
+  again = {"params": {"b": {"c": np.zeros((2, 3))}, "a": np.array([1.0, 2.0], np.float32)}}
+  assert provenance.digest_weights(first) == provenance.digest_weights(again)
+  for change in (np.array([1.0, 3.0], np.float32), np.array([1.0, 2.0]), np.zeros((2, 1))):
+    other = {"params": {**first["params"], "a": change}}
+    assert provenance.digest_weights(first) != provenance.digest_weights(other)
 
 
 @pytest.mark.usefixtures("unchecked_signatures")

@@ -4,7 +4,7 @@ import types
 import numpy as np
 import pytest
 
-from jaxpose import export
+from jaxpose import export, provenance
 from jaxpose.embeddings import load_embeddings
 from jaxpose.evaluation.label_table import read_label_table
 from jaxpose.evaluation.presence import calibrate_presence, estimate_presence
@@ -232,6 +232,7 @@ def test_a_run_exports_both_encoders_and_suggestions(tmp_path):
   assert export.load_calibration(test) == export.load_calibration(train)
   assert "presence" not in load_embeddings(folder, "random_test")
   assert str(test["split"]) == "test"
+  assert str(test["weights"]) == provenance.digest_weights({"name": "best"})
   assert str(test["sequence_names"][0]) == "test walk"
   table = read_label_table(folder / "suggestions.csv")
   assert len(table.frame) == 3

@@ -1,3 +1,4 @@
+import dataclasses
 import html
 import json
 
@@ -6,7 +7,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxpose import report
+from jaxpose import provenance, report
 from jaxpose.embeddings import save_embeddings
 from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults, save_results
 from jaxpose.evaluation.regressor import save_regressor
@@ -112,6 +113,39 @@ def test_what_went_wrong_is_said_at_the_top(tmp_path, changes, warning):
   experiment = make_run(tmp_path, **changes)
   gathered = report.gather_report(experiment, which="", frames=1, seed=0)
   assert any(warning in text for text in gathered.warnings)
+
+
+def test_what_other_weights_made_is_said_or_left_out(tmp_path):
+  experiment = make_run(tmp_path, weights="of best", checkpoint="best, step 7")
+  add_probe(tmp_path)
+  drawn = provenance.digest_weights(experiment.restore(""))
+  gathered = report.gather_report(experiment, which="last", frames=1, seed=0)
+  said = [text for text in gathered.warnings if "drawn by the checkpoint 'last'" in text]
+  assert [text.split(":")[0] for text in said] == ["train", "test"]
+  assert "are of the exported one (best, step 7)" in said[0]
+  assert gathered.poses  # a regressor of an older version, which does not say
+  path = tmp_path / "probe" / "regressor.npz"
+  save_regressor(path, dataclasses.replace(made_up_run.regressor(), weights="of last"))
+  save_results(tmp_path / "probe", ProbeResults([], [], [], 3, {}, {"weights": "of last"}))
+  gathered = report.gather_report(experiment, which="", frames=1, seed=0)
+  assert not gathered.poses
+  for words in ("No 3D poses: the regressor is of another", "tables are of another checkpoint"):
+    assert any(words in text for text in gathered.warnings)
+  experiment = make_run(tmp_path, weights=drawn)
+  save_regressor(path, dataclasses.replace(made_up_run.regressor(), weights=drawn))
+  save_results(tmp_path / "probe", ProbeResults([], [], [], 3, {}, {"weights": drawn}))
+  gathered = report.gather_report(experiment, which="", frames=1, seed=0)
+  assert gathered.warnings == []
+  assert gathered.poses
+
+
+def test_damaged_results_are_named(tmp_path):
+  experiment = make_run(tmp_path)
+  add_probe(tmp_path)
+  for content in ("{", "[]", '{"records": [{"row": 1}]}', "{}"):
+    (tmp_path / "probe" / "results.json").write_text(content)
+    with pytest.raises(ValueError, match=r"results\.json is damaged"):
+      report.gather_report(experiment, which="", frames=1, seed=0)
 
 
 def test_a_run_that_was_not_exported_says_what_to_do(tmp_path):

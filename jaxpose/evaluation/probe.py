@@ -69,14 +69,22 @@ def run_probe(
   skeleton = find_skeleton(first_train, table)
   train = protocols.labelled_frames(first_train, skeleton, split="train", table=table)
   test = protocols.labelled_frames(first_test, skeleton, split="test", table=table)
+  if not len(train.rows) and train.left_out_root:
+    roots = ", ".join(skeleton.joints[joint] for joint in skeleton.root)
+    raise ValueError(
+      f"none of {train.left_out_root} labelled training frames has the root of skeleton"
+      f" {skeleton.name} ({roots}): poses are measured from it, so label it too"
+    )
   counts = protocols.resolve_label_counts(label_counts, len(train.rows))
   settings = {
     "fit": dataclasses.asdict(fit),
     "feature": feature,
     "skeleton": skeleton.name,
     "data": _digest(train_embeddings, test_embeddings, feature, train, test),
+    "weights": str(first_train.get("weights", "")),
   }
-  job = _Job(rows, counts, list(seeds), fit, feature, skeleton, train, test, settings, say)
+  weights = str(first_train.get("weights", ""))
+  job = _Job(rows, counts, list(seeds), fit, feature, skeleton, train, test, settings, say, weights)
   store = RecordStore(directory, settings, say)
   _score_all(job, store, train_embeddings, test_embeddings)
   regressor = _final_regressor(job, store, train_embeddings)
@@ -96,6 +104,7 @@ class _Job:
   test: LabelledFrames
   settings: dict[str, Any]
   say: Report
+  weights: str
 
 
 def find_skeleton(embeddings: Embeddings, table: LabelTable | None = None) -> Skeleton:
@@ -179,7 +188,7 @@ def _score_all(
       f"{scores[name]:.1f} mm; {left:.0f} s left"
     )
     if row == job.rows[0] and count == job.counts[-1] and seed == job.seeds[0]:
-      store.keep_regressor(count, seed, regressor)
+      store.keep_regressor(count, seed, dataclasses.replace(regressor, weights=job.weights))
 
 
 def _training_data(embeddings: Embeddings, job: _Job) -> fitting.TrainingData:
@@ -225,6 +234,7 @@ def _final_regressor(
   data = _training_data(train_embeddings[row], job)
   chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
   regressor = _fit(data, chosen, seed, job, f"regressor of {row}, {count} labels", True)
+  regressor = dataclasses.replace(regressor, weights=job.weights)
   store.keep_regressor(count, seed, regressor)
   return regressor
 

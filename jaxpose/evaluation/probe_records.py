@@ -91,21 +91,25 @@ class RecordStore:
   def _load(self, directory: pathlib.Path, say: Report) -> None:
     path = directory / RECORDS
     try:
-      saved = json.loads(path.read_text(encoding="utf-8"))
+      saved = files.load_json(path)
       same = saved["format"] == _FORMAT and saved["settings"] == self._settings
+      records = [ProbeRecord(**values) for values in saved["records"]] if same else []
+      found = {(record.row, record.labels, record.seed): record for record in records}
+      kept = saved["regressor"]
     except (ValueError, KeyError, TypeError):
       same = False
     if not same:
       say(f"probe: {path} is of other settings or data: starting anew")
       return
-    for values in saved["records"]:
-      record = ProbeRecord(**values)
-      self.records[record.row, record.labels, record.seed] = record
+    self.records = found
     if self.records:
       say(f"probe: {len(self.records)} finished rows found in {path}")
-    if saved["regressor"] is not None and (directory / REGRESSOR).is_file():
-      self._kept = tuple(saved["regressor"])
-      self._regressor = load_regressor(directory / REGRESSOR)
+    if isinstance(kept, list) and len(kept) == 2 and (directory / REGRESSOR).is_file():
+      try:
+        self._regressor = load_regressor(directory / REGRESSOR)
+        self._kept = (kept[0], kept[1])
+      except ValueError as error:
+        say(f"probe: {error}; it is fitted again")
 
   def add(self, record: ProbeRecord) -> None:
     """Keeps a finished row."""
@@ -149,13 +153,17 @@ def load_results(directory: str | os.PathLike[str]) -> ProbeResults:
 
   Raises:
     FileNotFoundError: the probe has not finished there.
+    ValueError: the file is damaged.
   """
   path = pathlib.Path(directory) / RESULTS
   if not path.is_file():
     raise FileNotFoundError(f"no results at {path}: launch/probe.py writes them")
-  values = json.loads(path.read_text(encoding="utf-8"))
-  records = [ProbeRecord(**record) for record in values.pop("records")]
-  return ProbeResults(records=records, **values)
+  values = files.load_json(path)
+  try:
+    records = [ProbeRecord(**record) for record in values.pop("records")]
+    return ProbeResults(records=records, **values)
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path} is damaged ({error!r}): run launch/probe.py again") from error
 
 
 def save_reference(directory: str | os.PathLike[str], reference: Reference) -> pathlib.Path:
@@ -179,7 +187,7 @@ def load_reference(path: str | os.PathLike[str]) -> Reference:
       " out of config.probe.references (or --references) to go on without"
     )
   try:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = files.load_json(path)
     if values.pop("format") != _FORMAT:
       raise ValueError("another format")
     return Reference(record=ProbeRecord(**values.pop("record")), **values)

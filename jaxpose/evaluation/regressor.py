@@ -121,13 +121,17 @@ class Standardisation:
 
 @dataclasses.dataclass(frozen=True)
 class Regressor:
-  """A fitted map from features to root-centred poses in camera axes, mm."""
+  """A fitted map from features to root-centred poses in camera axes, mm.
+
+  `weights` is the digest of the networks whose embeddings it was fitted on; "" if that is unknown.
+  """
 
   architecture: Architecture
   variables: Mapping[str, Any]
   standardisation: Standardisation
   skeleton: Skeleton
   feature: str
+  weights: str = ""
 
   def predict(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N J 3"]:
     """Root-centred poses, mm.
@@ -175,6 +179,7 @@ def save_regressor(path: str | os.PathLike[str], regressor: Regressor) -> None:
     "architecture": dataclasses.asdict(regressor.architecture),
     "skeleton": regressor.skeleton.to_dict(),
     "feature": regressor.feature,
+    "weights": regressor.weights,
   }
   arrays: dict[str, Any] = {
     "description": np.array(json.dumps(description)),
@@ -218,7 +223,8 @@ def load_regressor(path: str | os.PathLike[str]) -> Regressor:
         float(arrays["pose_scale_mm"]),
       ),
       Skeleton.from_dict(description["skeleton"]),
-      description["feature"],
+      str(description["feature"]),
+      str(description.get("weights", "")),
     )
   except Exception as error:
     raise ValueError(f"{path} is no regressor that can be read: {error}") from error

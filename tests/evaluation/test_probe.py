@@ -123,6 +123,59 @@ def test_a_damaged_record_file_starts_anew(tmp_path):
   assert "starting anew" in lines[0]
 
 
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda saved: saved.pop("records"),
+    lambda saved: saved["records"][0].pop("row"),
+    lambda saved: saved.update(records=[3]),
+    lambda saved: saved.pop("regressor"),
+  ],
+)
+def test_a_record_file_that_lacks_something_starts_anew(tmp_path, change):
+  store = RecordStore(tmp_path, {"a": 1}, print)
+  store.add(ProbeRecord("trained", 5, 0, {"m": 1.0}, 0.0))
+  saved = json.loads((tmp_path / "records.json").read_text())
+  change(saved)
+  (tmp_path / "records.json").write_text(json.dumps(saved))
+  lines: list[str] = []
+  assert RecordStore(tmp_path, {"a": 1}, lines.append).records == {}
+  assert "starting anew" in lines[0]
+
+
+def test_a_damaged_regressor_is_fitted_again(tmp_path):
+  train, test = _data()
+  options = {"label_counts": [20], "seeds": [0], "fit": _FIT, "directory": tmp_path}
+  _, first = probe.run_probe(train, test, **options)
+  (tmp_path / "regressor.npz").write_bytes(b"PK half")
+  lines: list[str] = []
+  _, again = probe.run_probe(train, test, **options, progress=lines.append)
+  assert any("regressor.npz" in line and "fitted again" in line for line in lines)
+  features = test["trained"]["time_variant"]
+  np.testing.assert_array_equal(again.predict(features), first.predict(features))
+  loaded = load_regressor(tmp_path / "regressor.npz")
+  np.testing.assert_array_equal(loaded.predict(features), first.predict(features))
+
+
+def test_a_regressor_says_whose_embeddings_it_reads(tmp_path):
+  train, test = _data()
+  train["trained"]["weights"] = np.array("of best")
+  options = {"label_counts": [20], "seeds": [0], "fit": _FIT}
+  results, regressor = probe.run_probe(train, test, **options, directory=tmp_path)
+  assert regressor.weights == load_regressor(tmp_path / "regressor.npz").weights == "of best"
+  assert results.settings["weights"] == "of best"
+  test["trained"] = {**test["trained"], "pose3d_mm": np.full((60, 3, 3), np.nan)}  # none to score
+  assert probe.run_probe(train, test, **options)[1].weights == "of best"
+
+
+def test_labels_without_their_root_are_said_to_lack_it():
+  train, test = _data()
+  for row in train.values():
+    row["joint_valid"][:, 0] = False
+  with pytest.raises(ValueError, match=r"none of 120 .* has the root of skeleton three .pelvis."):
+    probe.run_probe(train, test, label_counts=["all"], seeds=[0], fit=_FIT)
+
+
 def test_empty_frames_do_not_enter():
   train, test = _data()
   everything, _ = probe.run_probe(train, test, label_counts=["all"], seeds=[0], fit=_FIT)

@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
 from launching import run_job
 
-from configs import dsl
+from configs import dsl, supervised
+from jaxpose import probing
 from jaxpose.embeddings import save_embeddings
 from jaxpose.evaluation.regressor import load_regressor
 from jaxpose.skeleton import H36M17
@@ -80,3 +82,22 @@ def test_a_folder_that_is_no_run(tmp_path):
   done = run_job("probe", f"--workdir={tmp_path}")
   assert done.returncode == 1
   assert "config.json" in done.stderr
+
+
+def test_flags_that_a_supervised_run_would_ignore_are_refused(tmp_path):
+  (tmp_path / "config.json").write_text(json.dumps(supervised.get_config("smoke").to_dict()))
+  done = run_job("probe", f"--workdir={tmp_path}", "--labels=mine.csv", "--seeds=1,2", "--width=9")
+  assert done.returncode == 1
+  assert done.stderr.startswith(f"error: {tmp_path} is a supervised network")
+  assert "take out --labels, --seeds, --width" in done.stderr
+
+
+def test_more_labels_than_there_are_is_said_before_a_training():
+  config = dsl.get_config("smoke")
+  config.probe.label_counts = (20, 500, 0)
+  run = types.SimpleNamespace(config=config, count_labels=lambda: 60)
+  with pytest.raises(ValueError, match=r"config\.probe\.label_counts: asked for 500 .* only 60"):
+    probing.check_label_counts(run)
+  for count in (0, 500):  # none: the probe is left out
+    run.count_labels = lambda count=count: count
+    probing.check_label_counts(run)

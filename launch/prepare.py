@@ -53,6 +53,7 @@ _SET = flags.DEFINE_multi_string("set", [], "NAME=VALUE: any other key of all ta
 _TAKE_FLAGS = (
   *(_IMAGE_SIZE, _EVERY, _FPS, _BACKGROUND, _BACKGROUND_IMAGE, _BACKGROUND_CLIP, _CALIBRATION),
 )
+_OF_VIDEOS = (*_TAKE_FLAGS, _TAKES, _PATTERN, _QUALITY, _WORKERS)
 
 
 def main(argv):
@@ -62,6 +63,7 @@ def main(argv):
   options = dict(_parse_setting(text) for text in _SET.value)
   if _SOURCE.value in registry.VIDEOS:
     return _prepare_videos(options)
+  cli.refuse_flags(_OF_VIDEOS, f"--source={_SOURCE.value} is not made from videos")
   if _PATH.value:
     options["path"] = _PATH.value
   directory = registry.prepare_dataset(

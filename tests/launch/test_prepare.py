@@ -111,3 +111,12 @@ def test_a_configuration_names_its_description_by_the_variant(tmp_path, monkeypa
   assert '"x"' in text
   with np.load(directory / "index_train.npz") as index:
     np.testing.assert_array_equal(index["frame_frame"], [0, 4, 8])
+
+
+def test_flags_of_videos_are_refused_where_there_are_none(tmp_path):
+  common = ("--source=synthetic_people", "--variant=tiny", f"--out={tmp_path / 'out'}")
+  done = run_job("prepare", *common, "--fps=5", "--takes=mine.toml", "--quality=92")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: --source=synthetic_people is not made from videos")
+  assert "take out --fps, --takes, --quality" in done.stderr
+  assert not (tmp_path / "out").exists()

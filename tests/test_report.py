@@ -1,5 +1,5 @@
 import dataclasses
-import html
+import html.parser
 import json
 
 import made_up_run
@@ -33,6 +33,21 @@ def make_run(tmp_path, names=("a", "b", "c"), **changes):
   rows = [{"step": i, "train/pixel": 1 / (i + 1), "validation/pixel": 0.5} for i in range(5)]
   (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
   return experiment
+
+
+class _Elements(html.parser.HTMLParser):
+  """What a browser makes of a page: elements, names of attributes, and text outside of scripts."""
+
+  def __init__(self):
+    super().__init__()
+    self.tags, self.attributes, self.shown = [], [], ""
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    self.attributes += [name for name, _ in attrs]
+
+  def handle_data(self, data):
+    self.shown += data if self.tags[-1:] != ["script"] else ""
 
 
 def add_probe(tmp_path):
@@ -92,13 +107,35 @@ def test_the_same_seed_makes_the_same_page(tmp_path):
   assert pages[0] == pages[1] != pages[2]
 
 
-def test_hostile_sequence_names_are_escaped_everywhere(tmp_path):
-  hostile = "<script>alert(1)</script>"
-  experiment = make_run(tmp_path, (hostile, hostile + "2", hostile + "3"))
+def test_hostile_names_are_escaped_everywhere(tmp_path):
+  def hostile(what):
+    return f"<script>alert({what})</script><img src=x onerror=alert({what})>"
+
+  names = [hostile(f"take {i}") for i in range(3)]
+  experiment = make_run(tmp_path, names, checkpoint=hostile("checkpoint"), weights="of another")
+  config = CONFIG.copy_and_resolve_references()
+  config.name, config.data.source = hostile("name"), hostile("source")
+  config.methods, config.training.best_by = (hostile("method"),), hostile("best")
+  experiment.config = config
+  experiment.config_json = lambda: json.dumps({hostile("key"): hostile("value")})
+  curve = {"step": 1, f"validation/{hostile('best')}": 0.5, hostile("curve"): 1.0}
+  (tmp_path / "metrics.jsonl").write_text(json.dumps(curve) + "\n")
   add_probe(tmp_path)
-  text = report.make_report(experiment).read_text(encoding="utf-8")
-  assert "alert(1)" in text
-  assert hostile not in text
+  record = ProbeRecord(hostile("row"), 40, 0, dict.fromkeys(METRICS, 1.0), 1.0)
+  save_results(tmp_path / "probe", ProbeResults([record], [record.row], [40], 3, {}, {}))
+  fitted = made_up_run.regressor()
+  joints = tuple(hostile(f"joint {i}") for i in range(3))
+  skeleton = dataclasses.replace(fitted.skeleton, name=hostile("skeleton"), joints=joints)
+  save_regressor(
+    tmp_path / "probe" / "regressor.npz", dataclasses.replace(fitted, skeleton=skeleton)
+  )
+  text = report.make_report(experiment, which=hostile("which")).read_text(encoding="utf-8")
+  page = _Elements()
+  page.feed(text)
+  for what in ("take 1", "checkpoint", "name", "source", "method", "best", "value", "row", "which"):
+    assert hostile(what) in page.shown, what
+  assert page.tags.count("script") == 2  # plotly, and the figure to turn
+  assert not [name for name in page.attributes if name.startswith("on")]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ ordered dictionaries and nothing else, so that a file from elsewhere cannot run 
 """
 
 import collections
+import math
 import os
 import pickle
 import struct
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 import jax
@@ -49,7 +51,7 @@ class _Tensor:
     last = self.offset + sum((n - 1) * step for n, step in layout)
     if min([self.offset, *self.size, *self.stride], default=0) < 0:
       raise ValueError("a tensor has a negative offset, size or stride: the file is damaged")
-    if 0 not in self.size and last >= values.size:
+    if 0 not in self.size and (last >= values.size or math.prod(self.size) > values.size):
       raise ValueError("a tensor reaches beyond its storage: the file is damaged")
     steps = tuple(step * values.itemsize for step in self.stride)
     view = np.lib.stride_tricks.as_strided(values[self.offset :], self.size, steps, writeable=False)
@@ -103,6 +105,8 @@ def _tensors(tree: Any) -> dict[str, _Tensor]:
 def _load_zip(file: BinaryIO) -> State:
   """Today's format of `torch.save`: <name>/data.pkl and <name>/data/<key>, stored in a zip."""
   with zipfile.ZipFile(file) as archive:
+    if sum(m.file_size for m in archive.infolist()) > 2 * os.fstat(file.fileno()).st_size:
+      raise ValueError("it is compressed, which torch.save never does")
     names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(names) != 1:
       raise ValueError("a zip file, but not one that torch.save writes")
@@ -132,6 +136,8 @@ def _load_legacy(file: BinaryIO) -> State:
     if key not in dtypes:
       raise ValueError(f"storage {key} belongs to no tensor")
     itemsize = np.dtype(dtypes[key]).itemsize
+    if not 0 <= count * itemsize <= os.fstat(file.fileno()).st_size:
+      raise ValueError(f"storage {key} is said to hold {count} numbers: the file is damaged")
     storages[key] = np.frombuffer(file.read(count * itemsize), dtypes[key], count)
   return {name: tensor.array(storages) for name, tensor in tensors.items()}
 
@@ -139,12 +145,15 @@ def _load_legacy(file: BinaryIO) -> State:
 _DAMAGE = (
   pickle.UnpicklingError,
   zipfile.BadZipFile,
+  zlib.error,
   struct.error,
   EOFError,
   AttributeError,
   LookupError,
   OverflowError,
   TypeError,
+  RuntimeError,
+  MemoryError,
 )
 """What reading a damaged pickle or archive can raise."""
 
@@ -167,14 +176,14 @@ def load_state(path: str | os.PathLike) -> State:
 
     try:
       return dict(safetensors.numpy.load_file(name))
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
       raise ValueError(f"{name} is no readable safetensors file: {error}") from error
   try:
     with open(name, "rb") as file:
       zipped = zipfile.is_zipfile(file)
       file.seek(0)
       return _load_zip(file) if zipped else _load_legacy(file)
-  except (*_DAMAGE, ValueError) as error:
+  except (*_DAMAGE, ValueError, OSError) as error:
     raise ValueError(f"{name} is no readable torch file: {error}") from error
 
 

@@ -14,9 +14,11 @@ leaves nothing that looks whole. Equal input gives equal bytes.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -288,6 +290,7 @@ def prepare(
 
   Raises:
     ValueError: the data set is there, built with other options under the same name.
+    OSError: there is no space left, or `data_dir` cannot be written.
   """
   root = Path(data_dir).expanduser().resolve()
   root.mkdir(parents=True, exist_ok=True)
@@ -310,6 +313,10 @@ def _build(builder: PoseVideoBuilder, directory: Path, num_shards: int | None) -
   try:
     with tempfile.TemporaryDirectory() as unused:  # else TFDS leaves an empty `downloads` behind
       builder.download_and_prepare(download_dir=unused, download_config=config)
+  except RuntimeError as error:  # ArrayRecord and TFDS have no other for a disk that is full
+    if os.strerror(errno.ENOSPC) not in str(error):
+      raise
+    raise OSError(errno.ENOSPC, f"cannot write {directory}: {os.strerror(errno.ENOSPC)}") from error
   finally:
     tfds.enable_progress_bar()
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import building, files
+from jaxpose import building, config_check, files
 from jaxpose.data.index import Dataset, open_dataset
 
 Batch = Mapping[str, Any]
@@ -41,6 +41,8 @@ class Experiment:
   """
 
   def __init__(self, config: ConfigDict, workdir: pathlib.Path | str) -> None:
+    """Raises ValueError where a value of the configuration is not what it is taken for."""
+    config_check.check_values(config)
     self.config = config
     self.workdir = pathlib.Path(workdir)
 
@@ -50,11 +52,16 @@ class Experiment:
 
     Raises:
       FileNotFoundError: there is no configuration in it.
+      ValueError: the configuration is damaged.
     """
     path = pathlib.Path(workdir) / CONFIG_FILE
     if not path.is_file():
       raise FileNotFoundError(f"no {CONFIG_FILE} in {workdir}: name the work directory of a run")
-    return cls(ConfigDict(json.loads(path.read_text(encoding="utf-8"))), workdir)
+    values = files.load_json(path)
+    try:
+      return cls(ConfigDict(values), workdir)
+    except (ValueError, TypeError) as error:
+      raise ValueError(f"{path}: {error}") from error
 
   def save_config(self) -> None:
     """Writes the configuration into the work directory."""

@@ -18,14 +18,21 @@ _MOST_EXPANSION = 100  # of a larger archive: bytes of arrays for each byte of t
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-  """A path beside `path` to write to; takes its place at the end, or goes if there is an error."""
+  """A path beside `path` to write to; takes its place at the end, or goes if there is an error.
+
+  Raises:
+    OSError: it cannot be written; names `path`, of which the former content is still there.
+  """
   path = pathlib.Path(path)
   partial = path.with_name(path.name + PARTIAL)
   try:
     yield partial
     os.replace(partial, path)
-  except BaseException:
-    partial.unlink(missing_ok=True)
+  except BaseException as error:
+    with contextlib.suppress(OSError):
+      partial.unlink(missing_ok=True)
+    if isinstance(error, OSError) and error.filename in (None, str(partial)):
+      raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
     raise
 
 

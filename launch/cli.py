@@ -1,5 +1,6 @@
 """What the jobs share: clear errors instead of tracebacks, and the flags that name a run."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -21,7 +22,8 @@ flags.disclaim_key_flags()  # flags defined here are those of the job, also in i
 
 def run_app(main: Callable[[Sequence[str]], int | None]) -> None:
   """Runs a job; what is wrong with the input is said in a line, with exit status 1."""
-  absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS and orbax tell of every file and option
+  # TFDS and orbax tell of every file and option; their errors are raised, too, and said then.
+  absl_logging.set_verbosity(absl_logging.ERROR if os.environ.get(VERBOSE) else absl_logging.FATAL)
   logging.getLogger("jaxpose").setLevel(logging.WARNING)
   logging.getLogger("matplotlib").setLevel(logging.ERROR)  # fonts that it misses
   app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
@@ -61,13 +63,31 @@ class TrainedRun:
       FileNotFoundError: there is no configuration in the work directory.
       ValueError: the run is a supervised network.
     """
-    from jaxpose.experiment import Experiment
-
-    experiment = Experiment.from_workdir(self._workdir.value)
+    experiment = open_run(self._workdir.value)
     experiment.require_self_supervised()
     if self._data.value is not None:
       experiment.config.data.directory = self._data.value
     return experiment
+
+
+def open_run(workdir: str) -> Any:
+  """The experiment of a work directory.
+
+  Raises:
+    FileNotFoundError: there is no configuration in it.
+    ValueError: the configuration is damaged or lacks a value.
+  """
+  from configs import common
+  from jaxpose import config_check
+  from jaxpose.experiment import CONFIG_FILE, Experiment
+
+  experiment = Experiment.from_workdir(workdir)
+  known = common.paper()
+  for names in (known.loss_weights, known.optimiser.multipliers):  # those of the method
+    for name in list(names):
+      del names[name]
+  config_check.check_keys(experiment.config, known, f"{workdir}/{CONFIG_FILE}")
+  return experiment
 
 
 def refuse_flags(holders: Sequence[flags.FlagHolder], reason: str) -> None:
@@ -117,7 +137,26 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
 def report(error: BaseException) -> int:
   """Says what is wrong, in a line if it is the input; the exit status."""
   if isinstance(error, _INPUT_ERRORS) and not os.environ.get(VERBOSE):
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {error}{_remedy(error)}", file=sys.stderr)
   else:
     traceback.print_exception(error)
   return 1
+
+
+_REMEDIES = {
+  errno.ENOSPC: "free some space and run the same command again; what was finished before is kept",
+  errno.EDQUOT: "free some space and run the same command again; what was finished before is kept",
+  errno.EROFS: "name a folder that can be written",
+  errno.EACCES: "name a folder that can be written, or a file that can be read",
+  errno.EPERM: "name a folder that can be written, or a file that can be read",
+  errno.ENOTDIR: "a file lies where a folder is needed: name another folder",
+  errno.EISDIR: "a folder lies where a file is needed: name another file",
+}
+
+
+def _remedy(error: Exception) -> str:
+  """What to do about an error of the operating system, which says only what is wrong."""
+  number = error.errno if isinstance(error, OSError) else None
+  if number == errno.ENOENT and str(error).startswith("[Errno"):
+    return "; there is no such folder or file, and it cannot be made: name another"
+  return f"; {_REMEDIES[number]}" if number in _REMEDIES else ""

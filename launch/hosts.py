@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from absl import flags
 
@@ -104,7 +105,7 @@ def is_first() -> bool:
 def _join() -> None:
   import jax
 
-  how = {}
+  how: dict[str, Any] = {}
   if _COORDINATOR.value != "auto":
     how = {
       "coordinator_address": _COORDINATOR.value,

@@ -41,6 +41,7 @@ def main(argv):
     every=_EVERY.value,
     overlay=_OVERLAY.value,
   )
+  cli.open_run(_WORKDIR.value)
   model = api.load(_WORKDIR.value, _CHECKPOINT.value, batch_size=_BATCH.value)
   regressor = model.regressor(_REGRESSOR.value)
   done, failed = predict.predict_videos(model, regressor, _INPUT.value, _OUT.value, options)

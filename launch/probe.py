@@ -70,9 +70,8 @@ _OF_EMBEDDINGS = (
 def main(argv):
   del argv
   from jaxpose import probing
-  from jaxpose.experiment import Experiment
 
-  experiment = Experiment.from_workdir(_WORKDIR.value)
+  experiment = cli.open_run(_WORKDIR.value)
   if experiment.is_supervised:
     cli.refuse_flags(
       _OF_EMBEDDINGS, f"{_WORKDIR.value} is a supervised network: it is scored as it is"

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from jaxpose import files
@@ -26,3 +29,29 @@ def test_an_error_leaves_what_was_there(tmp_path):
     write()
   assert path.read_text() == "old"
   assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")
+def test_a_full_disk_is_said_with_the_files_name_and_leaves_what_was_there(tmp_path):
+  path = tmp_path / "a.txt"
+  path.write_text("old")
+  (tmp_path / "a.txt.partial").symlink_to("/dev/full")
+  said = rf"cannot write {path}: No space left"
+  with pytest.raises(OSError, match=said) as caught, files.replacing(path) as partial:
+    partial.write_text("new" * 10_000)
+  assert caught.value.errno == errno.ENOSPC
+  assert path.read_text() == "old"
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+  (tmp_path / "file").write_text("here")
+  for path in (tmp_path / "file" / "a.txt", tmp_path / "none" / "a.txt"):
+    with pytest.raises(OSError, match=f"cannot write {path}"), files.replacing(path) as partial:
+      partial.write_text("new")
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path):
+  with pytest.raises(FileNotFoundError) as caught, files.replacing(tmp_path / "a.txt"):
+    (tmp_path / "other").read_text()
+  assert caught.value.filename == str(tmp_path / "other")

@@ -1,6 +1,7 @@
 """Builds are atomic, repeatable and readable by TFDS itself."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -231,3 +232,16 @@ def test_two_processes_build_once(tmp_path):
     process.join()
   assert [process.exitcode for process in processes] == [0, 0]
   assert (tmp_path / "marks").read_text() == "x"
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(tmp_path, monkeypatch):
+  def close(self):
+    raise RuntimeError("Failed to finalize writing: write() failed: No space left on device")
+
+  from array_record.python import array_record_module
+
+  monkeypatch.setattr(array_record_module.ArrayRecordWriter, "close", close)
+  with pytest.raises(OSError, match=r"cannot write .*1\.0\.0: No space left") as caught:
+    open_tiny(tmp_path)
+  assert caught.value.errno == errno.ENOSPC
+  assert not list(tmp_path.rglob("dataset_info.json"))

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 import time
@@ -6,7 +8,7 @@ import types
 import pytest
 from launching import ROOT, run_job
 
-from launch import prepare, run
+from launch import cli, prepare, run
 
 NO_JOBS = ("__init__", "cli", "hosts")
 JOBS = sorted(p.stem for p in (ROOT / "launch").glob("*.py") if p.stem not in NO_JOBS)
@@ -78,6 +80,7 @@ from launch import cli
 def main(argv):
   logging.getLogger("jaxpose.data").warning("ours")
   absl_logging.warning("theirs")
+  absl_logging.error("theirs, an error")
 
 cli.run_app(main)
 """
@@ -86,3 +89,36 @@ cli.run_app(main)
   )
   assert "ours" in done.stderr
   assert "theirs" not in done.stderr
+
+
+def test_an_error_of_the_system_comes_with_what_to_do(capsys):
+  def fail(number):
+    def main(argv):
+      raise OSError(number, os.strerror(number), "/some/file")
+
+    return main
+
+  for number, words in (
+    (errno.ENOSPC, "free some space and run the same command again"),
+    (errno.EROFS, "name a folder that can be written"),
+    (errno.ENOTDIR, "a file lies where a folder is needed"),
+    (errno.ENOENT, "cannot be made: name another"),
+  ):
+    assert cli._guarded(fail(number), ["job"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "/some/file" in said
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_place_that_cannot_be_written_is_said_before_a_training(tmp_path, tiny_people):
+  (tmp_path / "file").write_text("mine")
+  common = ("--config=configs/dsl.py:smoke", f"--config.data.directory={tiny_people}")
+  done = run_job("run", *common, f"--workdir={tmp_path / 'file' / 'run'}")
+  assert done.returncode == 1
+  last = done.stderr.strip().splitlines()[-1]
+  assert last.startswith("error: ")
+  assert f"{tmp_path / 'file'}" in last
+  assert "Traceback" not in done.stderr
+  assert (tmp_path / "file").read_text() == "mine"

@@ -1,0 +1,109 @@
+import json
+
+import damage
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
+from configs import dsl, supervised, video
+from jaxpose import config_check
+from jaxpose.experiment import Experiment
+from launch import cli
+
+
+def test_all_configurations_pass_and_every_checked_key_is_one():
+  for module in (dsl, supervised, video):
+    for name in module.VARIANTS:
+      config_check.check_values(module.get_config(name))
+  known = dsl.get_config("smoke")
+  for key in config_check._KINDS:
+    value = known
+    for part in key.split("."):
+      value = value[part]
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "word"),
+  [
+    ("batch_size", 0, "at least 1"),
+    ("batch_size", 8.0, "whole number"),
+    ("training.steps", -5, "at least 1"),
+    ("data.image_size", (64,), "height, width"),
+    ("data.image_size", (64, "64"), "height, width"),
+    ("sampling.gravity", (5,), "from step"),
+    ("sampling.gravity", (), "from step"),
+    ("sampling.near_max", float("nan"), "finite"),
+    ("optimiser.boundaries", (3, 4), "step, factor"),
+    ("probe.label_counts", (), "shares"),
+    ("probe.label_counts", ((1, 2),), "shares"),
+    ("probe.seeds", ("one",), "whole numbers"),
+    ("dsl.prior_scale", (0.5,), "two numbers"),
+    ("data.also", (3,), "texts"),
+    ("methods", (), "texts"),
+  ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path, key, value, word):
+  values = dsl.get_config("smoke").to_dict()
+  *sections, last = key.split(".")
+  inner = values
+  for section in sections:
+    inner = inner[section]
+  inner[last] = value
+  with pytest.raises(ValueError, match=rf"^config\.{key} is .*{word}"):
+    Experiment(ConfigDict(values), tmp_path)
+
+
+def test_a_configuration_that_lacks_a_value_is_named(tmp_path):
+  for change, said in (
+    (
+      lambda values: values["training"].pop("warn_every"),
+      "section 'training', has no 'warn_every'",
+    ),
+    (lambda values: values.pop("report"), "config.json has no 'report'"),
+    (lambda values: values.update(dsl=3), "no values below it, but 3"),
+  ):
+    values = dsl.get_config("smoke").to_dict()
+    change(values)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"config\.json") as caught:
+      cli.open_run(str(tmp_path))
+    assert said in str(caught.value)
+  for module in (dsl, supervised):
+    Experiment(module.get_config("smoke"), tmp_path).save_config()
+    assert cli.open_run(str(tmp_path)).config.name == "smoke"
+
+
+@settings(
+  max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+@given(damage.damaged_text([json.dumps(dsl.get_config("smoke").to_dict())]))
+def test_a_damaged_configuration_is_one_or_named(tmp_path_factory, data):
+  path = damage.write(tmp_path_factory.getbasetemp() / "run" / "config.json", data)
+  found = damage.refused_or_read(lambda: cli.open_run(str(path.parent)), "config.json")
+  if found is not None:
+    found.fingerprint()
+    assert found.image_size[0] >= 8
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+  st.sampled_from(sorted(config_check._KINDS)),
+  st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=4,
+  ),
+)
+def test_any_value_is_accepted_or_named(key, value):
+  config = ConfigDict(dsl.get_config("smoke").to_dict())
+  *sections, last = key.split(".")
+  inner = config
+  for section in sections:
+    inner = inner[section]
+  with inner.ignore_type():
+    inner[last] = value
+  try:
+    config_check.check_values(config)
+  except ValueError as error:
+    assert str(error).startswith(f"config.{key} is ")  # noqa: PT017

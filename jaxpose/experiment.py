@@ -241,7 +241,11 @@ class Experiment:
 
   def count_labels(self) -> int:
     """How many frames a supervised network learns from."""
-    return sum(len(building.labelled_ids(source.dataset)) for source in self._sources("train"))
+    return sum(len(building.labelled_ids(dataset)) for dataset in self.train_datasets())
+
+  def train_datasets(self) -> list[Dataset]:
+    """The training data, with those of `config.data.also`."""
+    return [source.dataset for source in self._sources("train")]
 
   def loss_weights(self) -> dict[str, Any]:
     """Weight of every term that the method has."""

@@ -249,11 +249,11 @@ def score_supervised(
 def _count_frames(
   experiment: Any, test: protocols.LabelledFrames, boxed: np.ndarray
 ) -> dict[str, int]:
-  train = experiment.dataset(TRAIN).index
+  train = [dataset.index for dataset in experiment.train_datasets()]
   return {
-    "train": train.num_frames,
+    "train": sum(index.num_frames for index in train),
     "train_labelled": experiment.count_labels(),
-    "train_left_out_empty": int((train.labelled & (train.present == EMPTY)).sum()),
+    "train_left_out_empty": sum(int((i.labelled & (i.present == EMPTY)).sum()) for i in train),
     "train_left_out_root_unknown": 0,  # those have no weight in training, but aren't counted
     "test": experiment.dataset(TEST).num_frames,
     "test_labelled": int(boxed.sum()),

@@ -43,6 +43,9 @@ class Run:
     )
     return types.SimpleNamespace(index=index, skeleton=SKELETON, num_frames=5)
 
+  def train_datasets(self):
+    return [self.dataset("train")] * 2  # the data set, and another one of `data.also`
+
   def count_labels(self):
     return 3
 
@@ -85,7 +88,8 @@ def test_a_supervised_network_is_scored_on_the_frames_of_a_probe(tmp_path):
   results = probing.score_supervised(Run(tmp_path), progress=lines.append)
   # frame 2 has no pose, frame 1 no box; the padded last frame counts once: frames 0, 3, 4
   assert results.frames["test_labelled"] == 3
-  assert results.frames["train_left_out_empty"] == 1
+  assert results.frames["train"] == 2 * 6  # those of `data.also`, too
+  assert results.frames["train_left_out_empty"] == 2 * 1
   assert results.rows == ["mean pose", "supervised"]
   assert results.label_counts == [3]
   found = results.of("supervised", 3, metric_name("MPJPE", 3))

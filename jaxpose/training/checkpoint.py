@@ -265,7 +265,7 @@ def _quiet() -> Iterator[None]:
   """Keeps orbax's progress messages out of the run's output; errors still come through."""
   logger = logging.getLogger("absl")
   level = logger.level
-  logger.setLevel(max(level, logging.ERROR))
+  logger.setLevel(max(logger.getEffectiveLevel(), logging.ERROR))
   try:
     yield
   finally:

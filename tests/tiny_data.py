@@ -8,7 +8,8 @@ import numpy as np
 
 from datasets.pose_video import PoseVideoBuilder, prepare
 from jaxpose.data import records
-from jaxpose.data.index import Dataset, Index, open_dataset
+from jaxpose.data.columns import Index
+from jaxpose.data.index import Dataset, open_dataset
 from jaxpose.geometry import Camera
 from jaxpose.skeleton import Skeleton
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxpose.data.index import Index
+from jaxpose.data.columns import Index
 
 UNITS = ("frames", "s")
 _TICKS_PER_S = 1000

@@ -1,6 +1,5 @@
 """Opens a prepared data set: a few integer arrays to sample from, and random access to frames."""
 
-import dataclasses
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
@@ -11,59 +10,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxpose import files
 from jaxpose.data import records, transforms
+from jaxpose.data.columns import FRAME_COLUMNS, TRACK_COLUMNS, Index
 from jaxpose.data.description import adds_up, check_description
 from jaxpose.data.storage import BackgroundCache, Shards
 from jaxpose.skeleton import Skeleton
 
 LABELS = (*records.LABEL_FIELDS, "K")  # that a data set may have of a frame
-
-
-@dataclasses.dataclass(frozen=True)
-class Index:
-  """What samplers know of a split; frame ids count its records.
-
-  Attributes:
-    start, length: first id and number of frames of each track; the ids of a track are consecutive.
-    sequence, camera, background: numbers of the track's sequence, of the camera in the sequence,
-      and of its background image.
-    moving: the camera moves: its background is a panorama.
-    frame: the source's own frame number of each frame.
-    time_s: time of each frame.
-    falling, labelled: whether the person falls freely; whether there is a 3D pose.
-    present: -1 unknown, 0 empty, 1 person.
-    subject, action, fps: of each sequence; fps counts source frames.
-  """
-
-  start: Int[np.ndarray, " tracks"]
-  length: Int[np.ndarray, " tracks"]
-  sequence: Int[np.ndarray, " tracks"]
-  camera: Int[np.ndarray, " tracks"]
-  background: Int[np.ndarray, " tracks"]
-  moving: Bool[np.ndarray, " tracks"]
-  frame: Int[np.ndarray, " frames"]
-  time_s: Float[np.ndarray, " frames"]
-  falling: Bool[np.ndarray, " frames"]
-  present: Int[np.ndarray, " frames"]
-  labelled: Bool[np.ndarray, " frames"]
-  subject: Int[np.ndarray, " sequences"]
-  action: Int[np.ndarray, " sequences"]
-  fps: Float[np.ndarray, " sequences"]
-
-  @property
-  def num_frames(self) -> int:
-    return len(self.frame)
-
-  @property
-  def num_tracks(self) -> int:
-    return len(self.start)
-
-  def track_of(self, ids: Int[np.ndarray, " *n"]) -> Int[np.ndarray, " *n"]:
-    """Number of the track that each frame belongs to."""
-    return np.searchsorted(self.start, ids, side="right") - 1
-
-
-_TRACK_COLUMNS = ("start", "length", "sequence", "camera", "background", "moving")
-_FRAME_COLUMNS = ("frame", "time_s", "falling", "present", "labelled")
 
 
 def open_dataset(directory: str | Path, split: str) -> "Dataset":
@@ -121,16 +73,16 @@ def _load_index(directory: Path, split: str, description: dict[str, Any]) -> Ind
   try:
     columns = files.load_npz(path)
     index = Index(
-      **{name: columns[f"track_{name}"] for name in _TRACK_COLUMNS},
-      **{name: columns[f"frame_{name}"] for name in _FRAME_COLUMNS},
+      **{name: columns[f"track_{name}"] for name in TRACK_COLUMNS},
+      **{name: columns[f"frame_{name}"] for name in FRAME_COLUMNS},
       subject=np.array([subjects[s["subject"]] for s in sequences], np.int32),
       action=np.array([actions[s["action"]] for s in sequences], np.int32),
       fps=np.array([s["fps"] for s in sequences], np.float64),
     )
   except (KeyError, ValueError) as error:
     raise ValueError(f"{path} is damaged ({error}); prepare the data set again") from error
-  tracks = {name: getattr(index, name) for name in _TRACK_COLUMNS}
-  frames = {name: getattr(index, name) for name in _FRAME_COLUMNS}
+  tracks = {name: getattr(index, name) for name in TRACK_COLUMNS}
+  frames = {name: getattr(index, name) for name in FRAME_COLUMNS}
   if not adds_up(tracks, frames, description):
     raise ValueError(f"{path} is damaged (its tracks do not add up); prepare the data set again")
   return index
@@ -264,10 +216,12 @@ class Dataset:
     unique, inverse = np.unique(ids, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     groups = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-    for frame_id, rows, data in zip(unique.tolist(), groups, self._shards.read(unique)):
+    tracks = self.index.track_of(unique).tolist()
+    found = self._shards.read(unique)
+    for frame_id, track, rows, data in zip(unique.tolist(), tracks, groups, found):
       to = background_places[rows]
       try:
-        self._fill_one(batch, frame_id, data, places[rows].tolist(), to[to >= 0].tolist())
+        self._fill_one(batch, track, data, places[rows].tolist(), to[to >= 0].tolist())
       except ValueError as error:
         raise ValueError(f"{self._where}, record {frame_id}: {error}") from error
 
@@ -365,13 +319,12 @@ class Dataset:
   def _fill_one(
     self,
     batch: dict[str, np.ndarray],
-    frame_id: int,
+    track: int,
     data: bytes,
     places: list[int],
     background_places: list[int],
   ) -> None:
     """Decodes one record into its rows of the batch."""
-    track = self.index.track_of(np.array([frame_id]))[0]
     moving = bool(self.index.moving[track]) and bool(background_places)
     labels = [name for name in records.LABEL_FIELDS if name in batch]
     names = ("image", *labels, *(("homography",) if moving else ()))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpose.data.clock import Clock, make_clock, pick, uniform
-from jaxpose.data.index import Index
+from jaxpose.data.columns import Index
 from jaxpose.data.sampling import chunks
 
 # Streams of random numbers: every kind of draw has its own.

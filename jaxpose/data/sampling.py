@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jaxpose.data.clock import Clock, make_clock, pick, uniform
-from jaxpose.data.index import Index
+from jaxpose.data.columns import Index
 
 _CHUNK = 1 << 18  # frames looked at together while a table is made: bounds the memory
 _FOREVER = 1 << 40  # ticks

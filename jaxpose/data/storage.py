@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,33 +33,23 @@ class Shards:
   def __setstate__(self, state: dict[str, Any]) -> None:
     self.__init__(state["_paths"], state["_lengths"], state["_where"])  # type: ignore[misc]
 
-  def read(self, ids: Int[np.ndarray, " n"]) -> list[bytes]:
-    """The records `ids`, in their order."""
+  def read(self, ids: Int[np.ndarray, " n"]) -> Iterator[bytes]:
+    """The records `ids`, in their order.
+
+    One at a time in the calling thread, so that a record is decoded while it lies in the
+    processor's cache: that costs a third of a list of records read by the reader's threads.
+    """
     shard_of = np.searchsorted(self._ends, ids, side="right")
-    found: list[bytes] = [b""] * len(ids)
-    for shard in np.unique(shard_of):
-      places = np.flatnonzero(shard_of == shard)
-      first = self._ends[shard] - self._lengths[shard]
-      for place, data in zip(places, self._read_shard(int(shard), ids[places] - first)):
-        found[place] = data
-    return found
-
-  def _read_shard(self, shard: int, positions: Int[np.ndarray, " n"]) -> list[bytes]:
-    reader = self._open(shard)
-    try:
-      return reader.read(positions.tolist())
-    except (RuntimeError, IndexError):
-      return [self._read_one(reader, shard, int(position)) for position in positions]
-
-  def _read_one(self, reader: Any, shard: int, position: int) -> bytes:
-    try:
-      return reader.read([position])[0]
-    except (RuntimeError, IndexError) as error:
-      record = int(self._ends[shard]) - self._lengths[shard] + position
-      raise ValueError(
-        f"{self._where}, record {record}: damaged in {self._paths[shard].name} ({error}); "
-        "prepare the data set again"
-      ) from error
+    for record, shard in zip(ids.tolist(), shard_of.tolist()):
+      reader = self._open(shard)
+      try:
+        data = reader.read([record - int(self._ends[shard]) + self._lengths[shard]])[0]
+      except (RuntimeError, IndexError) as error:
+        raise ValueError(
+          f"{self._where}, record {record}: damaged in {self._paths[shard].name} ({error}); "
+          "prepare the data set again"
+        ) from error
+      yield data
 
   def _open(self, shard: int) -> Any:
     reader = self._readers.get(shard)

@@ -1,5 +1,6 @@
 """Geometry of frames: letterboxing, panorama to frame, mirroring. Pixel centres lie at integers."""
 
+import functools
 from typing import NamedTuple
 
 import cv2
@@ -33,6 +34,7 @@ class Letterbox(NamedTuple):
     )
 
 
+@functools.lru_cache(maxsize=64)
 def make_letterbox(size: tuple[int, int], frame_size: tuple[int, int]) -> Letterbox:
   """The largest centred fit of an image of `size` into `frame_size`, both (height, width).
 

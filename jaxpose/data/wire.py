@@ -7,7 +7,7 @@ and imports nothing.
 """
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -41,6 +41,8 @@ def parse_example(
       key, start, end = _split_entry(view, entry_start, entry_end)
       if wanted is None or key in wanted:
         found[key.decode()] = _parse_feature(view, start, end)
+        if wanted is not None and len(found) == len(wanted):
+          break
   except (IndexError, UnicodeDecodeError, struct.error) as error:
     raise ValueError(f"no valid tf.train.Example of {len(data)} bytes: {error}") from error
   return found
@@ -110,9 +112,8 @@ def _open_field(view: memoryview, position: int, end: int) -> tuple[int, int, in
   return number, wire, position, position + length
 
 
-def _entries(view: memoryview) -> list[tuple[int, int]]:
+def _entries(view: memoryview) -> Iterator[tuple[int, int]]:
   """(start, end) of every map entry of the message."""
-  found = []
   position, end = 0, len(view)
   while position < end:
     number, wire, start, position = _open_field(view, position, end)
@@ -123,9 +124,8 @@ def _entries(view: memoryview) -> list[tuple[int, int]]:
       number, wire, entry_start, entry_end = _open_field(view, inner, position)
       if number != 1 or wire != _LENGTH:
         raise ValueError(f"field {number} does not occur in its Features")
-      found.append((entry_start, entry_end))
+      yield entry_start, entry_end
       inner = entry_end
-  return found
 
 
 def _split_entry(view: memoryview, position: int, end: int) -> tuple[bytes, int, int]:

@@ -12,7 +12,8 @@ from tiny_data import LEG, make_index
 from jaxpose.data import batches, pairs, sampling
 from jaxpose.data.batches import BatchMaker, PairConfig, Source, TemporalConfig
 from jaxpose.data.clock import uniform
-from jaxpose.data.index import Dataset, Index
+from jaxpose.data.columns import Index
+from jaxpose.data.index import Dataset
 
 TEMPORAL = TemporalConfig(near_max=3, far_min=8)
 PAIR = PairConfig(gap_min=2, gap_max=7)

@@ -13,7 +13,8 @@ from tiny_data import HEIGHT, WIDTH, TinyVideo, colour, open_tiny, tiny_camera, 
 
 from datasets.pose_video import prepare
 from jaxpose.data import records
-from jaxpose.data.index import Dataset, Index, open_dataset
+from jaxpose.data.columns import Index
+from jaxpose.data.index import Dataset, open_dataset
 
 # frames of the training split, in order: (sequence, camera, frame number)
 ROWS = (

@@ -40,22 +40,30 @@ def open_shards(paths, lengths=LENGTHS):
 def test_records_come_in_the_order_asked_for(paths):
   shards = open_shards(paths)
   ids = np.array([9, 0, 3, 7, 3, 8, 2])  # of all shards, first and last of each, one twice
-  assert shards.read(ids) == [content(i) for i in ids]
-  assert shards.read(np.zeros(0, np.int64)) == []
+  assert list(shards.read(ids)) == [content(i) for i in ids]
+  assert list(shards.read(np.zeros(0, np.int64))) == []
+
+
+def test_records_are_read_one_at_a_time(paths):
+  found = open_shards(paths).read(np.array([4, 0]))
+  assert next(found) == content(4)
+  paths[0].unlink()  # not opened yet
+  with pytest.raises(ValueError, match="part-0"):
+    next(found)
 
 
 def test_only_the_shards_asked_for_are_opened(paths):
   shards = open_shards(paths)
   paths[0].unlink()
   paths[2].write_bytes(b"nonsense")
-  assert shards.read(np.array([7, 4])) == [content(7), content(4)]
+  assert list(shards.read(np.array([7, 4]))) == [content(7), content(4)]
   with pytest.raises(ValueError, match=r"split train: shard part-2 .*0 of 2 records"):
-    shards.read(np.array([4, 8]))
+    list(shards.read(np.array([4, 8])))
 
 
 def test_a_shard_of_another_length_is_refused(paths):
   with pytest.raises(ValueError, match=r"shard part-1 .*5 of 6 records"):
-    open_shards(paths, [3, 6, 2]).read(np.array([4]))
+    next(open_shards(paths, [3, 6, 2]).read(np.array([4])))
 
 
 def test_a_damaged_record_is_named_by_its_number_in_the_split(paths):
@@ -65,19 +73,19 @@ def test_a_damaged_record_is_named_by_its_number_in_the_split(paths):
   data[place] ^= 0xFF
   paths[1].write_bytes(data)
   shards = open_shards(paths)
-  assert shards.read(np.array([4, 6, 0])) == [content(4), content(6), content(0)]
+  assert list(shards.read(np.array([4, 6, 0]))) == [content(4), content(6), content(0)]
   with pytest.raises(ValueError, match=r"split train, record 5: damaged in part-1"):
-    shards.read(np.array([4, 6, 5, 0]))
+    list(shards.read(np.array([4, 6, 5, 0])))
 
 
 def test_shards_pickle_without_their_readers(paths):
   shards = open_shards(paths)
-  shards.read(np.arange(10))
+  list(shards.read(np.arange(10)))
   other = pickle.loads(pickle.dumps(shards))
-  assert other.read(np.array([8, 1])) == [content(8), content(1)]
+  assert list(other.read(np.array([8, 1]))) == [content(8), content(1)]
   paths[0].unlink()  # the readers are new ones: the first shard cannot be opened any more
   with pytest.raises(ValueError, match="part-0"):
-    pickle.loads(pickle.dumps(shards)).read(np.array([1]))
+    next(pickle.loads(pickle.dumps(shards)).read(np.array([1])))
 
 
 def test_threads_share_a_reader(paths, monkeypatch):
@@ -93,7 +101,7 @@ def test_threads_share_a_reader(paths, monkeypatch):
   shards, found = open_shards(paths), {}
 
   def read(i):
-    found[i] = shards.read(np.array([3, i]))
+    found[i] = list(shards.read(np.array([3, i])))
 
   threads = [threading.Thread(target=read, args=(i,)) for i in (4, 5, 6)]
   for thread in threads:

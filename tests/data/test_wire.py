@@ -53,6 +53,14 @@ def test_round_trip_and_choice_of_features():
   assert set(wire.parse_example(data, ["x", "photo", "absent"])) == {"x", "photo"}
 
 
+def test_nothing_is_decoded_behind_the_last_feature_asked_for():
+  data = wire.serialise_example({"a": b"1", "b": b"22"})
+  damaged = data[:-6] + b"\xff" * 6  # the value of b
+  assert bytes(wire.parse_example(damaged, ["a"])["a"]) == b"1"
+  with pytest.raises(ValueError):
+    wire.parse_example(damaged, ["b"])
+
+
 def test_sorting_gives_one_order():
   backwards = wire.serialise_example({"a": b"1", "b": b"22", "c": b"333"})
   entries = [wire.serialise_example({k: v})[2:] for k, v in (("c", b"333"), ("a", b"1"))]

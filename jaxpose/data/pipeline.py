@@ -1,9 +1,11 @@
 """Loaders: batches in the order of steps, read ahead by threads or by worker processes."""
 
 import atexit
+import functools
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from jaxtyping import Int
 
 from jaxpose.data import batches
 from jaxpose.data.batches import Batch, BatchMaker, PairConfig, Source, TemporalConfig
+from jaxpose.data.handover import Opener, Pool
 from jaxpose.data.index import Dataset
 
 _ENDLESS = 1 << 40  # steps
@@ -21,6 +24,7 @@ _SHARED_MEMORY = "/dev/shm"
 _SHARED_ARRAY_BYTES = 1 << 10  # smaller arrays go through a pipe, which must never fill up
 
 _running: Any = weakref.WeakSet()  # iterators with workers
+_pool: Pool | None = None  # of this process, if it is a loader worker
 
 
 def _close_all() -> None:
@@ -98,6 +102,8 @@ class BatchIterator:
     self._workers, self._prefetch = workers, prefetch
     self._step = start_step
     self._batches: Any = None
+    self._folder: tempfile.TemporaryDirectory | None = None
+    self._opener: Opener | None = None
     maker.tables  # noqa: B018  what the data cannot give is an error now, not in a worker
     if workers:
       # each worker's batches: in the making, in its queue, in the queue of the thread that reads it
@@ -113,14 +119,28 @@ class BatchIterator:
 
   def __next__(self) -> Batch:
     if self._batches is None:
-      self._batches = _start(self._maker, self._step, self._workers, self._prefetch)
+      self._batches = self._start_reading()
       if not _running:  # handlers run last in, first out: this one before those of grain's imports
         atexit.unregister(_close_all)
         atexit.register(_close_all)
       _running.add(self)
     batch = next(self._batches)
     self._step += 1
-    return {kind: {k: v.view(np.ndarray) for k, v in x.items()} for kind, x in batch.items()}
+    opener = self._opener
+    if opener is None:
+      return batch
+    return {kind: {k: opener.open(v) for k, v in x.items()} for kind, x in batch.items()}
+
+  def _start_reading(self) -> Any:
+    folder = ""
+    if self._workers:
+      shared = _SHARED_MEMORY if os.path.isdir(_SHARED_MEMORY) else None
+      self._folder = tempfile.TemporaryDirectory(
+        prefix="jaxpose-", dir=shared, ignore_cleanup_errors=True
+      )
+      folder = self._folder.name
+      self._opener = Opener(folder)
+    return _start(self._maker, self._step, self._workers, self._prefetch, folder=folder)
 
   def state(self) -> dict[str, Any]:
     """The position, for a checkpoint: plain JSON values."""
@@ -148,6 +168,9 @@ class BatchIterator:
       self._batches.close()
       self._batches = None
       _running.discard(self)
+    if self._folder is not None:
+      self._folder.cleanup()
+      self._folder = self._opener = None
 
   def __enter__(self) -> "BatchIterator":
     return self
@@ -166,11 +189,22 @@ class _Steps:
     return self._length
 
   def __getitem__(self, k: Any) -> Any:
-    return self._maker[self._start + int(k)]
+    batch = self._maker[self._start + int(k)]
+    return batch if _pool is None else _pool.refer(batch)
 
 
-def _start(maker: Any, step: int, workers: int, prefetch: int, length: int = _ENDLESS) -> Any:
-  """Starts reading ahead; batch by batch, so that workers deal out whole batches in order."""
+def _start(
+  maker: Any,
+  step: int,
+  workers: int,
+  prefetch: int,
+  length: int = _ENDLESS,
+  folder: str = "",
+) -> Any:
+  """Starts reading ahead; batch by batch, so that workers deal out whole batches in order.
+
+  Workers put the large arrays of their batches into files in `folder`.
+  """
   import grain
   from absl import flags
 
@@ -184,7 +218,8 @@ def _start(maker: Any, step: int, workers: int, prefetch: int, length: int = _EN
     processes = grain.MultiprocessingOptions(
       num_workers=workers, per_worker_buffer_size=_worker_buffer(workers, prefetch)
     )
-    return iter(dataset.mp_prefetch(processes, worker_init_fn=_init_worker))
+    start_worker = functools.partial(_init_worker, folder)
+    return iter(dataset.mp_prefetch(processes, worker_init_fn=start_worker))
   return iter(
     steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch))
   )
@@ -195,15 +230,16 @@ def _worker_buffer(workers: int, prefetch: int) -> int:
   return -(-prefetch // workers)
 
 
-def _init_worker(number: int, count: int) -> None:
+def _init_worker(folder: str, number: int, count: int) -> None:
   """Runs first in every worker: shared memory, one thread, no device, an end with the parent."""
   import multiprocessing
 
   import cv2
-  from grain.multiprocessing import SharedMemoryArray
 
+  global _pool
   del number, count
-  batches.allocate = SharedMemoryArray
+  _pool = Pool(folder)
+  batches.allocate = _pool.allocate
   os.environ["JAX_PLATFORMS"] = "cpu"
   cv2.setNumThreads(0)
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
@@ -213,6 +249,7 @@ def _init_worker(number: int, count: int) -> None:
   def wait() -> None:
     if parent is not None:
       parent.join()  # returns however the parent dies
+      shutil.rmtree(folder, ignore_errors=True)
       os._exit(1)
 
   threading.Thread(target=wait, daemon=True).start()

@@ -1,56 +1,23 @@
 """A batch is a function of (seed, step, host): not of workers, nor of interruptions."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from batching import FALLS, PAIR, TEMPORAL, assert_equal, load, take
 from tiny_data import HEIGHT, WIDTH, TinyVideo, open_tiny, tiny_track
 
 from datasets.pose_video import prepare
-from jaxpose.data import pipeline, records
+from jaxpose.data import records
 from jaxpose.data.batches import PairConfig, Source, TemporalConfig
 from jaxpose.data.index import open_dataset
-from jaxpose.data.pipeline import make_batches, make_frame_batches
+from jaxpose.data.pipeline import make_frame_batches
 from jaxpose.skeleton import Skeleton
-
-TEMPORAL = TemporalConfig(near_max=3, far_min=8)
-FALLS = TemporalConfig(
-  near_max=3, far_min=8, gravity=((0, 1.0), (2, 0.5), (4, 0.0)), spacing_min=2, spacing_max=6
-)
-PAIR = PairConfig(gap_min=2, gap_max=7)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
   return open_tiny(tmp_path_factory.mktemp("data"))
-
-
-def load(dataset, **changes):
-  arguments = {"temporal": TEMPORAL, "batch_size": 6, "seed": 3, "image_size": (16, 20)} | changes
-  return make_batches(dataset, **arguments)
-
-
-def take(iterator, count):
-  with iterator:
-    return [next(iterator) for _ in range(count)]
-
-
-def assert_equal(first, second):
-  assert len(first) == len(second)
-  for a, b in zip(first, second):
-    assert a.keys() == b.keys()
-    for kind in a:
-      assert a[kind].keys() == b[kind].keys()
-      for name in a[kind]:
-        assert a[kind][name].dtype == b[kind][name].dtype
-        np.testing.assert_array_equal(a[kind][name], b[kind][name], err_msg=name)
 
 
 def shown(image):
@@ -220,11 +187,6 @@ def test_falls_asked_of_data_without_any_are_an_error(tmp_path):
     load(halves, temporal=FALLS)
 
 
-def test_workers_do_not_change_the_batches(dataset):
-  alone = take(load(dataset, temporal=FALLS, pair=PAIR), 5)
-  assert_equal(alone, take(load(dataset, temporal=FALLS, pair=PAIR, workers=2), 5))
-
-
 def test_restoring_goes_on_as_if_never_stopped(dataset):
   whole = take(load(dataset), 7)
   first = load(dataset)
@@ -367,110 +329,3 @@ def test_frame_batches_hold_every_frame_once(dataset):
   assert shown(some[0]["image"][1])[:2] == (0, 0)
   assert "K" not in some[0]
   assert not list(make_frame_batches(dataset, batch_size=4, image_size=None, ids=np.array([], int)))
-
-
-def test_damage_reaches_the_reader_from_threads_and_workers(dataset, tmp_path):
-  import shutil
-
-  copy = shutil.copytree(dataset.directory, tmp_path / "copy")
-  for shard in copy.glob("*train*array_record*"):
-    shard.write_bytes(shard.read_bytes()[:-100])
-  damaged = open_dataset(copy, "train")
-  for workers in (0, 1):
-    with load(damaged, workers=workers) as iterator, pytest.raises(ValueError, match="cut short"):
-      next(iterator)
-
-
-def test_too_little_shared_memory_is_an_error_before_workers_start(dataset, monkeypatch):
-  from collections import namedtuple
-
-  usage = namedtuple("usage", "total used free")(1, 1, 1000)
-  monkeypatch.setattr(pipeline.os.path, "isdir", lambda path: True)
-  monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage)
-  with pytest.raises(ValueError, match="shared memory"):
-    load(dataset, workers=2)
-  load(dataset, workers=0)
-
-
-def run_child(code, folder):
-  """Starts a script that loads with two workers; returns it once it has its first batch."""
-  root = Path(__file__).resolve().parents[2]
-  head = f"""
-    import os, sys, time
-    sys.path[:0] = [{str(root)!r}, {str(root / "tests")!r}]
-    from jaxpose.data.index import open_dataset
-    from jaxpose.data.batches import TemporalConfig
-    from jaxpose.data.pipeline import make_batches
-    if __name__ == "__main__":
-      batches = make_batches(
-        open_dataset({str(folder)!r}, "train"), temporal=TemporalConfig(near_max=3, far_min=8),
-        batch_size=6, seed=3, image_size=(16, 20), workers=2)
-      next(batches)
-      print("ready", flush=True)
-  """
-  script = textwrap.dedent(head) + textwrap.indent(textwrap.dedent(code), "  ")
-  path = Path(folder).parent / "child.py"
-  path.write_text(script)
-  return subprocess.Popen(
-    [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-  )
-
-
-def children_of(pid):
-  found = []
-  for stat in Path("/proc").glob("[0-9]*/stat"):
-    try:
-      fields = stat.read_text().rsplit(")", 1)[1].split()
-    except OSError:
-      continue
-    if int(fields[1]) == pid and fields[0] != "Z":
-      found.append(int(stat.parent.name))
-  return found
-
-
-def wait_until_gone(pids, seconds):
-  end = time.monotonic() + seconds
-  while any(Path(f"/proc/{pid}").exists() for pid in pids):
-    assert time.monotonic() < end, f"still there: {pids}"
-    time.sleep(0.1)
-
-
-needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="counts processes in /proc")
-
-
-@pytest.mark.slow
-@needs_proc
-def test_workers_end_with_a_killed_parent(dataset):
-  child = run_child("time.sleep(60)", dataset.directory)
-  child.stdout.readline()
-  workers = children_of(child.pid)
-  assert len(workers) >= 2
-  child.send_signal(signal.SIGKILL)
-  child.wait()
-  wait_until_gone(workers, 20)
-
-
-@pytest.mark.slow
-def test_a_script_that_forgets_to_close_still_ends(dataset):
-  child = run_child("sys.exit(0)", dataset.directory)
-  child.communicate(timeout=60)
-  assert child.returncode == 0
-
-
-@pytest.mark.slow
-@needs_proc
-def test_a_killed_worker_is_an_error_not_a_wait(dataset):
-  code = """
-    import multiprocessing
-    for process in multiprocessing.active_children():
-      process.kill()
-    try:
-      for _ in range(50):
-        next(batches)
-    except RuntimeError as error:
-      print("error", error, flush=True)
-    batches.close()
-  """
-  child = run_child(code, dataset.directory)
-  out, _ = child.communicate(timeout=90)
-  assert "error Worker process was terminated" in out

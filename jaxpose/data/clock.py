@@ -9,6 +9,7 @@ from jaxpose.data.columns import Index
 
 UNITS = ("frames", "s")
 _TICKS_PER_S = 1000
+_CHUNK = 1 << 18  # frames looked at together while a clock is made: bounds the memory
 _TOLERANCE_TICKS = {"frames": 0, "s": 1}  # times are rounded, frame numbers are not
 
 
@@ -33,6 +34,11 @@ def _mix(x: np.ndarray) -> np.ndarray:
 def pick(u: Float[np.ndarray, " n"], count: Int[np.ndarray, " n"] | int) -> Int[np.ndarray, " n"]:
   """⌊u · count⌋: a number in 0..count − 1 from one in [0, 1)."""
   return np.minimum((u * count).astype(np.int64), np.maximum(np.asarray(count) - 1, 0))
+
+
+def smallest_integer(limit: int) -> type[np.signedinteger]:
+  """int32 where it holds all numbers up to `limit`, else int64: tables have a number a frame."""
+  return np.int32 if limit <= np.iinfo(np.int32).max else np.int64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +69,9 @@ class Clock:
     """Id at which `tick` would be inserted into a track: `np.searchsorted` within the track."""
     offset = np.clip(tick - self.first_tick[track], -1, self.stride - 2)
     right = side == "right"
-    return np.searchsorted(self.key, track * self.stride + offset, "right" if right else "left")
+    # A query of another type would make numpy copy the key of every frame for every search.
+    query = (track * self.stride + offset).astype(self.key.dtype)
+    return np.searchsorted(self.key, query, "right" if right else "left")
 
   def at_most(self, distance: float) -> int:
     """The largest number of ticks that is no more than a distance in the clock's unit."""
@@ -88,11 +96,14 @@ def make_clock(index: Index, unit: str) -> Clock:
   """
   if unit not in UNITS:
     raise ValueError(f"distances are counted in one of {UNITS}, not in {unit!r}")
-  key = _ticks(index, unit, slice(None))
-  first_tick = key[index.start]
-  stride = int((key[index.start + index.length - 1] - first_tick).max()) + 3
+  first_tick = _ticks(index, unit, index.start)
+  span = _ticks(index, unit, index.start + index.length - 1) - first_tick
+  stride = int(span.max()) + 3
   base = np.arange(index.num_tracks, dtype=np.int64) * stride - first_tick
-  key += np.repeat(base, index.length)
+  key = np.empty(index.num_frames, smallest_integer(index.num_tracks * stride))
+  for first in range(0, index.num_frames, _CHUNK):
+    ids = np.arange(first, min(first + _CHUNK, index.num_frames))
+    key[ids] = _ticks(index, unit, ids) + base[index.track_of(ids)]
   if np.any(key[1:] <= key[:-1]):
     raise ValueError(f"frames closer than 1/{_TICKS_PER_S} s: count distances in frames")
   return Clock(index, unit, key, stride, first_tick)

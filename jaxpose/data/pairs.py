@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxpose.data.clock import Clock, make_clock, pick, uniform
+from jaxpose.data.clock import Clock, make_clock, pick, smallest_integer, uniform
 from jaxpose.data.columns import Index
 from jaxpose.data.sampling import chunks
 
@@ -68,7 +68,7 @@ def build_pairs(
     raise ValueError(f"probabilities of pairs must be >= 0 and add up to 1, not {probabilities}")
   clock = make_clock(index, unit)
   frames = clock if unit == "frames" else make_clock(index, "frames")
-  none = np.zeros(0, np.int64)
+  none = np.zeros(0, smallest_integer(index.num_frames))
   table = Pairs(
     frames,
     clock,
@@ -83,9 +83,10 @@ def build_pairs(
     multi_view = np.intersect1d(multi_view, sequences)
   synchronised, unsynchronised = [none], [none]
   for ids, _ in chunks(index, multi_view):
-    synchronised.append(ids[(_same_instant(table, ids) >= 0).any(axis=1)])
+    small = ids.astype(none.dtype)
+    synchronised.append(small[(_same_instant(table, ids) >= 0).any(axis=1)])
     if probabilities[UNSYNCHRONISED] > 0:
-      unsynchronised.append(ids[_other_instants(table, ids)[1].sum(axis=(1, 2)) > 0])
+      unsynchronised.append(small[_other_instants(table, ids)[1].sum(axis=(1, 2)) > 0])
   same, other = np.concatenate(synchronised), np.concatenate(unsynchronised)
   names = ("synchronised", "unsynchronised", "flipped")
   for name, probability, references in zip(names, probabilities, (same, other, same)):
@@ -160,7 +161,7 @@ def sample_pairs(table: Pairs, seed: int, examples: Int[np.ndarray, " B"]) -> Pa
     rows = np.flatnonzero(kind == value)
     if rows.size:
       references = table.references[value]
-      first = references[pick(u_first[rows], len(references))]
+      first = references[pick(u_first[rows], len(references))].astype(np.int64)
       draw = _draw_other_instant if value == UNSYNCHRONISED else _draw_same_instant
       ids[rows] = np.stack([first, draw(table, first, u_second[rows])], axis=1)
   view = pick(uniform(seed, _MIRRORED_VIEW, examples), 2)

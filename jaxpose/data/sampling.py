@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxpose.data.clock import Clock, make_clock, pick, uniform
+from jaxpose.data.clock import Clock, make_clock, pick, smallest_integer, uniform
 from jaxpose.data.columns import Index
 
 _CHUNK = 1 << 18  # frames looked at together while a table is made: bounds the memory
@@ -29,7 +29,7 @@ class Triplets:
   """Frames that have a near, an intermediate and a far partner in their track.
 
   Attributes:
-    references: ids of these frames.
+    references: ids of these frames, ascending.
     near_max, far_min, far_max: distances in ticks of the clock.
   """
 
@@ -74,9 +74,10 @@ def build_triplets(
       f"near_max {near_max}, far_min {far_min}, far_max {far_max} ({unit}): need a positive "
       "near_max and 2 frames <= far_min <= far_max"
     )
-  found = []
+  found, dtype = [], smallest_integer(index.num_frames)
   for ids, track in chunks(index, sequences):
-    found.append(ids[_nearest(table, ids, track) <= _near_limit(table, ids, track)])
+    near = _nearest(table, ids, track) <= _near_limit(table, ids, track)
+    found.append(ids[near].astype(dtype))
   references = np.concatenate(found) if found else np.zeros(0, np.int64)
   if not references.size:
     raise ValueError(_too_short(index, clock, near_max, far_min, far_max))
@@ -103,8 +104,9 @@ def choose_sequences(index: Index, fraction: float, seed: int) -> Int[np.ndarray
 
 def unused_tracks(table: Triplets) -> Int[np.ndarray, " n"]:
   """Numbers of the tracks that hold no reference: too short for the distances asked for."""
-  used = np.unique(table.clock.index.track_of(table.references))
-  return np.setdiff1d(np.arange(table.clock.index.num_tracks), used)
+  index, references = table.clock.index, table.references
+  ends = np.append(index.start, index.num_frames).astype(references.dtype)
+  return np.flatnonzero(np.diff(np.searchsorted(references, ends)) == 0)
 
 
 def chunks(
@@ -184,7 +186,8 @@ def sample_triplets(
   choice leaves one for the next.
   """
   clock = table.clock
-  ref = table.references[pick(uniform(seed, _REFERENCE, examples), len(table.references))]
+  place = pick(uniform(seed, _REFERENCE, examples), len(table.references))
+  ref = table.references[place].astype(np.int64)
   track = clock.index.track_of(ref)
   now = clock.ticks(ref)
   limit = _near_limit(table, ref, track)

@@ -4,8 +4,6 @@ import json
 import pickle
 import shutil
 import threading
-import time
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from tiny_data import HEIGHT, WIDTH, TinyVideo, colour, open_tiny, tiny_camera, 
 
 from datasets.pose_video import prepare
 from jaxpose.data import records
-from jaxpose.data.columns import Index
 from jaxpose.data.index import Dataset, open_dataset
 
 # frames of the training split, in order: (sequence, camera, frame number)
@@ -302,38 +299,3 @@ def test_a_missing_background_is_named(copy):
     path.unlink()
   with pytest.raises(ValueError, match=r"backgrounds/.*png is missing"):
     open_dataset(copy, "train").read(np.array([0]))
-
-
-@pytest.mark.slow
-def test_an_index_of_millions_opens_quickly(tmp_path, dataset):
-  directory = shutil.copytree(dataset.directory, tmp_path / "large")
-  tracks, length = 1800, 2000  # 3.6 million frames
-  frames = tracks * length
-  zeros = np.zeros(tracks, np.int32)
-  np.savez(
-    directory / "index_train.npz",
-    track_start=np.arange(tracks, dtype=np.int64) * length,
-    track_length=np.full(tracks, length, np.int64),
-    track_sequence=zeros,
-    track_camera=zeros,
-    track_background=zeros,
-    track_moving=zeros.astype(bool),
-    frame_frame=np.tile(np.arange(length, dtype=np.int32), tracks),
-    frame_time_s=np.zeros(frames, np.float32),
-    frame_falling=np.zeros(frames, bool),
-    frame_present=np.zeros(frames, np.int8),
-    frame_labelled=np.zeros(frames, bool),
-  )
-  info = json.loads((directory / "dataset_info.json").read_text())
-  info["splits"][0]["shardLengths"] = [str(frames - 31), "31"]
-  (directory / "dataset_info.json").write_text(json.dumps(info))
-  tracemalloc.start()
-  began = time.perf_counter()
-  opened = open_dataset(directory, "train")
-  seconds = time.perf_counter() - began
-  peak = tracemalloc.get_traced_memory()[1]
-  tracemalloc.stop()
-  assert isinstance(opened.index, Index)
-  assert opened.num_frames == frames
-  assert seconds < 2
-  assert peak < 200 * 2**20

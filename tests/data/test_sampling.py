@@ -1,7 +1,6 @@
 """Samplers against a plain enumeration of everything that is allowed."""
 
 import itertools
-import time
 from collections import Counter
 
 import numpy as np
@@ -261,19 +260,3 @@ def test_a_larger_share_of_the_sequences_holds_the_smaller():
   assert set(choose_sequences(index, 0.5, 8)) != set(large)
   with pytest.raises(ValueError):
     choose_sequences(index, 1.5, 7)
-
-
-@pytest.mark.slow
-def test_a_batch_of_millions_of_frames_is_drawn_quickly():
-  tracks, length = 1800, 2000
-  index = make_index([range(length)] * tracks)
-  began = time.perf_counter()
-  table = build_triplets(index, near_max=10, far_min=200)
-  print(f"\ntable of {index.num_frames} frames: {time.perf_counter() - began:.2f} s")
-  seconds = []
-  for step in range(50):
-    began = time.perf_counter()
-    sample_triplets(table, 0, np.arange(step * 32, (step + 1) * 32))
-    seconds.append(time.perf_counter() - began)
-  print(f"batch of 32 samples: {np.median(seconds) * 1e3:.2f} ms")
-  assert np.median(seconds) < 0.005

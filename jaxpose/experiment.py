@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -268,12 +268,11 @@ class Experiment:
 
     config, over = self.config, parallel.devices()
     loop.enable_compilation_cache(_cache_folder())
-    first = next(iter(self._first_batch(over)))
     return loop.train(
       self.method,
       lambda: self.train_batches(over),
       building.make_run_settings(config, self.fingerprint(), self._terms),
-      initial_batch=first,
+      initial_batch=self.train_batches(over).peek(),
       workdir=self.workdir,
       optimisers={name: building.make_optimiser(config) for name in self.method.objectives},
       loss_weights=self.loss_weights(),
@@ -290,13 +289,6 @@ class Experiment:
       over=over,
       on_start=self.save_config,  # not before: the folder may be another run's
     )
-
-  def _first_batch(self, over: Any) -> Iterable[Batch]:
-    batches = self.train_batches(over)
-    try:
-      yield next(batches)
-    finally:
-      batches.close()
 
   # --- what comes after ------------------------------------------------------------------------
 

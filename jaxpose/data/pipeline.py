@@ -142,6 +142,10 @@ class BatchIterator:
       self._opener = Opener(folder)
     return _start(self._maker, self._step, self._workers, self._prefetch, folder=folder)
 
+  def peek(self) -> Batch:
+    """The next batch, made here and now: starts no thread and no worker, and moves nothing on."""
+    return self._maker[self._step]
+
   def state(self) -> dict[str, Any]:
     """The position, for a checkpoint: plain JSON values."""
     return {"step": self._step, "fingerprint": self._maker.fingerprint()}

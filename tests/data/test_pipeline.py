@@ -203,6 +203,15 @@ def test_restoring_goes_on_as_if_never_stopped(dataset):
   assert_equal(take(load(dataset, start_step=5), 2), whole[5:])
 
 
+def test_a_look_at_the_next_batch_starts_and_moves_nothing(dataset):
+  whole = take(load(dataset), 3)
+  iterator = load(dataset, workers=2, start_step=1)
+  assert_equal([iterator.peek()], whole[1:2])
+  assert iterator._batches is None
+  assert iterator.step == 1
+  assert_equal([iterator.peek()], whole[1:2])
+
+
 def test_a_closed_iterator_goes_on_when_asked(dataset):
   whole = take(load(dataset), 3)
   iterator = load(dataset)

@@ -70,7 +70,10 @@ def load_calibration(
   from jaxpose.export import load_calibration as of_export
 
   try:
-    exported = load_embeddings(pathlib.Path(workdir) / "embeddings", "train")
+    folder = pathlib.Path(workdir) / "embeddings"
+    exported = load_embeddings(
+      folder, "train", names=("presence_calibration", "weights", "checkpoint")
+    )
   except FileNotFoundError:
     return None
   if provenance.differ(provenance.weights_of(exported), weights):

@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, overload
 
 import numpy as np
@@ -87,12 +87,15 @@ class ShardedArray:
     return iter(self._parts)
 
 
-def load_embeddings(path: str | os.PathLike[str], split: str = "") -> dict[str, Any]:
+def load_embeddings(
+  path: str | os.PathLike[str], split: str = "", names: Collection[str] | None = None
+) -> dict[str, Any]:
   """Arrays of an export by key.
 
   Args:
     path: an `.npz`, a folder of shards, or, with `split`, the folder that holds `split.npz` or the
       folder `split`.
+    names: the only columns and constants to read of an `.npz`, as far as it has them; None for all.
 
   Returns:
     numpy arrays; the columns of a sharded set are memory-mapped (`ShardedArray` where there are
@@ -109,7 +112,7 @@ def load_embeddings(path: str | os.PathLike[str], split: str = "") -> dict[str, 
     path = path.with_name(path.name + ".npz")
   if path.is_file():
     try:
-      return dict(files.load_npz(path))
+      return dict(files.load_npz(path, names))
     except ValueError as error:
       raise ValueError(f"{error}; export again") from error
   if not (path / MANIFEST).is_file():
@@ -144,7 +147,7 @@ def save_embeddings(path: str | os.PathLike[str], arrays: Arrays) -> None:
   """
   path = pathlib.Path(path)
   for name, array in arrays.items():
-    if np.asarray(array).dtype.hasobject:
+    if array.dtype.hasobject:
       raise ValueError(f"column {name} holds Python objects; give plain arrays")
   path.parent.mkdir(parents=True, exist_ok=True)
   with _named_errors(path), files.replacing(path) as partial, open(partial, "wb") as file:
@@ -240,6 +243,12 @@ class EmbeddingWriter:
       ]
     )
 
+  def _whole(self, name: str) -> Any:
+    """A column as numpy saves it: from disk if it is one file, else read when its turn comes."""
+    column = self.column(name)
+    parts = list(column.parts())
+    return parts[0] if len(parts) == 1 else column
+
   def derive(self, name: str, source: str, function: Callable[[np.ndarray], np.ndarray]) -> None:
     """Adds the column function(source), computed shard by shard."""
     for number, part in enumerate(self.column(source).parts()):
@@ -265,7 +274,7 @@ class EmbeddingWriter:
       with _named_errors(self._path):
         self._close_shard()
     if self.nbytes < npz_below:
-      columns = {name: np.asarray(self.column(name)) for name in self._columns}
+      columns = {name: self._whole(name) for name in self._columns}
       packed = self._path.with_name(self._path.name + ".npz")
       save_embeddings(packed, {**columns, **constants})
       shutil.rmtree(self._path, ignore_errors=True)

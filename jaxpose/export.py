@@ -47,6 +47,7 @@ SUGGESTIONS = "suggestions.csv"
 NPZ_BELOW_BYTES = 2**30
 _CALIBRATION_ROWS = 1_000_000
 _PROGRESS_S = 5.0
+_CALIBRATION, _PRESENCE = ("presence_calibration",), ("presence", "present")
 Batch = Mapping[str, Any]
 Embed = Callable[[Batch], Mapping[str, Any]]
 Say = Callable[[str], None]
@@ -165,7 +166,7 @@ def _derive_presence(
 def is_exported(folder: str | os.PathLike[str], split: str, source: Source) -> bool:
   """Is a whole export of the same source there?"""
   try:
-    found = load_embeddings(folder, split)
+    found = load_embeddings(folder, split, names=("source",))
   except (FileNotFoundError, ValueError):
     return False
   return "source" in found and str(found["source"]) == source.digest(split)
@@ -300,7 +301,7 @@ def export_run(
     _export_kind(experiment, folder, RANDOM_PREFIX, made, splits, progress)
   count = suggestions
   if count is None:
-    people = int(has_person(load_embeddings(folder, TRAIN)).sum())
+    people = int(has_person(load_embeddings(folder, TRAIN, _PRESENCE)).sum())
     count = min(experiment.config.export.suggestions, people)
   if is_filled_in(folder / SUGGESTIONS):
     progress(f"frames to label: {folder / SUGGESTIONS} has been filled in and stays as it is")
@@ -337,7 +338,7 @@ def _export_kind(
       embed = made.make_embed()
     known = None
     if split != TRAIN and not prefix:
-      known = load_calibration(load_embeddings(folder, TRAIN))
+      known = load_calibration(load_embeddings(folder, TRAIN, _CALIBRATION))
     export_embeddings(
       embed,
       experiment.frame_batches(split),

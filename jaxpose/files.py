@@ -6,7 +6,7 @@ import os
 import pathlib
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     raise
 
 
-def load_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def load_npz(
+  path: str | os.PathLike[str], names: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
   """The arrays of an `.npz` by name, without pickles and without more memory than it can fill.
 
   What an array's header declares must be what the archive holds, and that no more than
   `_MOST_EXPANSION` times the size of the file, if it is large at all.
+
+  Args:
+    names: the only arrays to read, as far as there are; None for all.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -57,7 +62,7 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       for member in archive.infolist():
         _check_npy(archive, member)
     with np.load(path, allow_pickle=False) as arrays:
-      return {name: arrays[name] for name in arrays.files}
+      return {name: arrays[name] for name in arrays.files if names is None or name in names}
   except Exception as error:  # zip, zlib and numpy have many ways to say that bytes make no sense
     raise ValueError(f"{path} is damaged, or no .npz without pickles: {error}") from error
 

@@ -49,6 +49,31 @@ def test_shards_hold_what_was_appended(tmp_path, shard_rows):
   assert not (tmp_path / "train.partial").exists()
 
 
+def test_shards_are_written_as_they_fill_and_read_one_at_a_time(tmp_path):
+  columns = _columns(23)
+  with EmbeddingWriter(tmp_path / "train", shard_rows=4) as writer:
+    for start in range(0, 10, 2):
+      writer.append({name: array[start : start + 2] for name, array in columns.items()})
+    # ten rows: two whole files of four lie on disk, and the rest is begun
+    for name, array in columns.items():
+      files = sorted((tmp_path / "train.partial").glob(f"{name}-*.npy"))
+      assert len(files) == 3
+      for number, file in enumerate(files[:2]):
+        np.testing.assert_array_equal(np.load(file), array[4 * number : 4 * number + 4])
+    writer.append({name: array[10:] for name, array in columns.items()})
+    writer.commit(_CONSTANTS)
+  vectors = load_embeddings(tmp_path, "train")["time_variant"]
+  assert [len(part) for part in vectors.parts()] == [4] * 5 + [3]
+  assert all(isinstance(part, np.memmap) for part in vectors.parts())
+  (tmp_path / "train" / "time_variant-00001.npy").write_bytes(b"")  # the other rows need it not
+  np.testing.assert_array_equal(vectors[[20, 1]], columns["time_variant"][[20, 1]])
+
+
+def test_only_the_columns_asked_for_are_read(tmp_path):
+  _write(tmp_path / "train", _columns(9), (9,), npz_below=10_000)
+  assert set(load_embeddings(tmp_path, "train", names=("frame", "none"))) == {"frame"}
+
+
 def test_small_sets_become_one_file(tmp_path):
   columns = _columns(9)
   path = _write(tmp_path / "train", columns, (9,), npz_below=10_000)

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxpose.evaluation.blocks import mean_and_std
 from jaxpose.evaluation.regressor import (
   Architecture,
   Regressor,
@@ -63,14 +64,17 @@ class TrainingData(NamedTuple):
 
 
 def make_training_data(
-  features: Float[np.ndarray, "M D"],
+  features: Any,
   labelled: Int[np.ndarray, " N"],
   poses_mm: Float[np.ndarray, "N J 3"],
   valid: Bool[np.ndarray, "N J"],
 ) -> TrainingData:
-  """Standardises features by the statistics of all M frames and puts the labelled N on device."""
-  mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-  std = features.std(axis=0, dtype=np.float64).astype(np.float32)
+  """Standardises features by the statistics of all M frames and puts the labelled N on device.
+
+  Args:
+    features: [M, D], an array or the column of an export: read by blocks.
+  """
+  mean, std = (x.astype(np.float32) for x in mean_and_std(features))
   std = np.where(std > 1e-6 * np.abs(mean), std, 0.0).astype(np.float32)
   scale = Standardisation(mean, std, np.zeros((1, 3), np.float32), 1.0)
   table = standardise(features[labelled], scale)

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpose.evaluation import fitting, metrics, protocols
+from jaxpose.evaluation.blocks import blocks
 from jaxpose.evaluation.label_table import LabelTable
 from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults, RecordStore, Report
 from jaxpose.evaluation.protocols import LabelCount, LabelledFrames
@@ -130,7 +131,8 @@ def find_skeleton(embeddings: Embeddings, table: LabelTable | None = None) -> Sk
 
 
 def _has_poses(embeddings: Embeddings) -> bool:
-  return "pose3d_mm" in embeddings and bool(np.isfinite(embeddings["pose3d_mm"]).any())
+  poses = embeddings.get("pose3d_mm", ())
+  return any(np.isfinite(rows).any() for _, rows in blocks(poses))
 
 
 def _check_rows(
@@ -173,7 +175,7 @@ def _score_all(
   for done, (row, count, seed) in enumerate(todo):
     if row != loaded:
       data = _training_data(train_embeddings[row], job)
-      test = np.asarray(test_embeddings[row][job.feature])[job.test.rows]
+      test = np.asarray(test_embeddings[row][job.feature][job.test.rows])
       loaded = row
     before = time.monotonic()
     chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
@@ -192,8 +194,8 @@ def _score_all(
 
 
 def _training_data(embeddings: Embeddings, job: _Job) -> fitting.TrainingData:
-  features = np.asarray(embeddings[job.feature])
-  return fitting.make_training_data(features, job.train.rows, job.train.poses_mm, job.train.valid)
+  features, train = embeddings[job.feature], job.train
+  return fitting.make_training_data(features, train.rows, train.poses_mm, train.valid)
 
 
 def _fit(
@@ -272,7 +274,7 @@ def _frame_counts(
 def _frames(labelled: LabelledFrames, embeddings: Embeddings) -> set[tuple[str, int, int]]:
   """(sequence, camera, frame) of the labelled frames."""
   names = np.asarray(embeddings["sequence_names"])
-  columns = (np.asarray(embeddings[key])[labelled.rows] for key in ("sequence", "camera", "frame"))
+  columns = (np.asarray(embeddings[key][labelled.rows]) for key in ("sequence", "camera", "frame"))
   return {(str(names[s]), int(c), int(f)) for s, c, f in zip(*columns, strict=True)}
 
 
@@ -287,7 +289,8 @@ def _digest(
   for split in (train_embeddings, test_embeddings):
     for row, embeddings in split.items():
       digest.update(row.encode())
-      digest.update(np.ascontiguousarray(np.asarray(embeddings[feature])).data)
+      for _, rows in blocks(embeddings[feature]):
+        digest.update(np.ascontiguousarray(rows).data)
   for frames in labels:
     for array in (frames.rows, frames.poses_mm, frames.valid):
       digest.update(np.ascontiguousarray(array).data)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxpose.evaluation import label_table, metrics
+from jaxpose.evaluation.blocks import blocks
 from jaxpose.skeleton import Skeleton
 
 ALL = "all"
@@ -58,12 +59,12 @@ def labelled_frames(
     ValueError: the table doesn't fit the embeddings or the skeleton, or lists a frame that has a
       pose neither there nor in the data set.
   """
-  poses, valid = _own_labels(embeddings, skeleton)
-  rows = np.arange(len(poses))
   listed = table is not None and split in table.split
-  if table is not None and listed:
+  if table is None or not listed:
+    rows, poses, valid = _own_labels(embeddings, skeleton)
+  else:
     lines, rows = label_table.match_label_table(table, embeddings, split)
-    poses, valid = poses[rows], valid[rows]
+    poses, valid = _labels_of(embeddings, skeleton, rows)
     if table.joints:
       given = _reorder(table, skeleton)[lines]
       finite = np.isfinite(given).all(axis=-1)
@@ -80,7 +81,7 @@ def labelled_frames(
   # that the networks think empty would spare them their own misses.
   person = np.ones(len(rows), bool)
   if not listed and "present" in embeddings:
-    person = np.asarray(embeddings["present"])[rows] != 0
+    person = np.asarray(embeddings["present"][rows]) != 0
   rooted = valid[:, list(skeleton.root)].all(axis=-1)
   keep = some & person & rooted
   centred = metrics.root_centre(np.where(valid[..., None], poses, 0.0)[keep], skeleton.root)
@@ -96,16 +97,32 @@ def labelled_frames(
 
 def _own_labels(
   embeddings: Mapping[str, Any], skeleton: Skeleton
-) -> tuple[Float[np.ndarray, "N J 3"], Bool[np.ndarray, "N J"]]:
+) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, "N J 3"], Bool[np.ndarray, "N J"]]:
+  """(rows, poses, validity) of the frames of which the data set itself knows a joint."""
+  found = [_labels_of(embeddings, skeleton, np.arange(0))]
+  rows = [np.arange(0)]
+  for first, some in blocks(embeddings["frame"]):
+    block = np.arange(first, first + len(some))
+    poses, valid = _labels_of(embeddings, skeleton, block)
+    known = valid.any(axis=-1)
+    rows.append(block[known])
+    found.append((poses[known], valid[known]))
+  poses, valid = (np.concatenate(parts) for parts in zip(*found))
+  return np.concatenate(rows), poses, valid
+
+
+def _labels_of(
+  embeddings: Mapping[str, Any], skeleton: Skeleton, rows: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "n J 3"], Bool[np.ndarray, "n J"]]:
   """The data set's own poses, all invalid where it has none (or another skeleton's)."""
-  count, joints = len(embeddings["frame"]), skeleton.num_joints
+  count, joints = len(rows), skeleton.num_joints
   names = tuple(str(name) for name in np.asarray(embeddings.get("joint_names", ())))
   if "pose3d_mm" not in embeddings or names != skeleton.joints:
     return np.full((count, joints, 3), np.nan), np.zeros((count, joints), bool)
-  poses = np.array(embeddings["pose3d_mm"], np.float64)
+  poses = np.array(embeddings["pose3d_mm"][rows], np.float64)
   valid = np.asarray(np.isfinite(poses).all(axis=-1))
   if "joint_valid" in embeddings:
-    valid = valid & np.asarray(embeddings["joint_valid"], bool)
+    valid = valid & np.asarray(embeddings["joint_valid"][rows], bool)
   return poses, valid
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from jaxpose import drawing, geometry
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import boxes
+from jaxpose.evaluation.blocks import blocks
 from jaxpose.reporting.content import FrameGroup, FrameView, Image, SwapGrid
 from jaxpose.reporting.markup import number
 
@@ -176,7 +177,10 @@ def true_boxes(embeddings: Mapping[str, Any]) -> tuple[Float[np.ndarray, "N 4"],
   recorded = np.asarray(embeddings.get("box_true_px", missing), np.float64)
   if np.isfinite(recorded).all(axis=-1).any() or "pose2d_px" not in embeddings:
     return recorded, False
-  return boxes.boxes_around_joints(embeddings["pose2d_px"], embeddings["joint_valid"]), True
+  valid, found = embeddings["joint_valid"], []
+  for first, pose in blocks(embeddings["pose2d_px"]):
+    found.append(boxes.boxes_around_joints(pose, np.asarray(valid[first : first + len(pose)])))
+  return np.concatenate(found), True
 
 
 def found_iou(embeddings: Mapping[str, Any]) -> Float[np.ndarray, " N"]:
@@ -203,10 +207,10 @@ def gather_swaps(
   None where fewer than two frames show a person, or the networks do not split pose from looks.
   """
   rows = np.flatnonzero(np.asarray(embeddings["presence"]) >= 0.5)
-  if len(rows) < 2 or np.asarray(embeddings["time_invariant"]).shape[-1] == 0:
+  if len(rows) < 2 or embeddings["time_invariant"].shape[-1] == 0:
     return None
   rows = np.random.default_rng(seed).permutation(rows)
-  _, first = np.unique(np.asarray(embeddings["subject"])[rows], return_index=True)
+  _, first = np.unique(np.asarray(embeddings["subject"][rows]), return_index=True)
   looks = np.concatenate([rows[np.sort(first)], np.setdiff1d(rows, rows[first])])[:count]
   poses = rows[-count:]
   chosen = np.concatenate([poses, looks])

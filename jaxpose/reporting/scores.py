@@ -44,7 +44,7 @@ def gather_boxes(
   constant = boxes.best_constant_box(true)
   start = geometry.box_to_corners_px(np.asarray(untrained, np.float64), *image_size)
   candidates = {
-    "found by the detector": np.asarray(embeddings["box_px"], np.float64)[rows],
+    "found by the detector": np.asarray(embeddings["box_px"][rows], np.float64),
     **_mask_boxes(embeddings, rows),
     "best constant box": np.broadcast_to(constant, true.shape),
     "untrained detector": np.broadcast_to(start, true.shape),
@@ -71,7 +71,7 @@ def _mask_boxes(
   """The boxes around the masks, where they were exported."""
   if "mask_box_px" not in embeddings:
     return {}
-  return {"around the mask": np.asarray(embeddings["mask_box_px"], np.float64)[rows]}
+  return {"around the mask": np.asarray(embeddings["mask_box_px"][rows], np.float64)}
 
 
 def _difference_boxes(
@@ -162,7 +162,7 @@ def gather_poses(
     valid = np.zeros(true.shape[:2], bool)
   if not len(rows):
     return []
-  features = np.asarray(embeddings[regressor.feature])[rows]
+  features = np.asarray(embeddings[regressor.feature][rows])
   predicted = regressor.predict(features)
   chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
   kinds = [(int(i), "") for i in chosen]

@@ -117,8 +117,9 @@ def semi_hard_triplet(
   near = _squared_distance(reference, positive)
   far = _squared_distance(reference[:, None], candidates[None])
   semi_hard = is_negative & (far > near[:, None])
-  nearest = jnp.where(semi_hard, far, jnp.inf).min(1, initial=jnp.inf)
-  furthest = jnp.where(is_negative, far, -jnp.inf).max(1, initial=-jnp.inf)
+  # By number: the gradient of a minimum is 0/0 where XLA rounds its two uses of `far` differently.
+  nearest = jnp.argmin(jnp.where(semi_hard, far, jnp.inf), 1)
+  furthest = jnp.argmax(jnp.where(is_negative, far, -jnp.inf), 1)
   chosen = jnp.where(semi_hard.any(1), nearest, furthest)
-  some = is_negative.any(1)
-  return jnp.where(some, jnp.maximum(0, near + margin - jnp.where(some, chosen, 0)), 0)
+  negative = jnp.take_along_axis(far, chosen[:, None], axis=1)[:, 0]
+  return jnp.where(is_negative.any(1), jnp.maximum(0, near + margin - negative), 0)

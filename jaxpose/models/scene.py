@@ -147,18 +147,18 @@ class Scene(nn.Module):
     height, width = background.shape[1:3]
     if self.detector is None:
       shape = (rgb.shape[0], height, width)
-      raw_max = mask.max((1, 2, 3))
+      raw_max = largest(mask)
       mask = mask / raw_max[:, None, None, None]
       layer = jax.image.resize(rgb, (*shape, 3), "bilinear")
       mask_frame = jax.image.resize(mask, (*shape, 1), "bilinear")
     else:
       mask = mask * stn.bump_window(*mask.shape[1:3])[None]
-      raw_max = mask.max((1, 2, 3))
+      raw_max = largest(mask)
       mask = mask / raw_max[:, None, None, None]
       size = (height, width)
       layer = stn.paste(rgb, box, size, outside="border", form=self.stn_form)
       mask_frame = stn.paste(mask, box, size, outside="zeros", form=self.stn_form)
-    mask_frame = mask_frame / mask_frame.max((1, 2, 3), keepdims=True)
+    mask_frame = mask_frame / largest(mask_frame)[:, None, None, None]
     return {
       "reconstruction": mask_frame * layer + (1 - mask_frame) * background,
       "mask_frame": mask_frame,
@@ -179,6 +179,18 @@ class Scene(nn.Module):
     rgb, mask = self.decode(time_variant, time_invariant, dropout_keys, train)
     latents = {"box": box, "time_variant": time_variant, "time_invariant": time_invariant}
     return latents | self.compose(rgb, mask, box, background)
+
+
+def largest(x: Float[Array, "N H W C"]) -> Float[Array, " N"]:
+  """max x over each example, whose gradient goes to the first place where it is reached.
+
+  The gradient of `x.max()` looks for the places that equal the maximum and divides by their number.
+  XLA may compute x twice, once for the maximum and once to compare, and round it in two ways: then
+  no place is equal, and the gradient is 0/0.
+  """
+  flat = x.reshape(x.shape[0], -1)
+  place = jnp.argmax(jax.lax.stop_gradient(flat), axis=1, keepdims=True)
+  return jnp.take_along_axis(flat, place, axis=1)[:, 0]
 
 
 def count_parameters(params: Any) -> dict[str, int]:

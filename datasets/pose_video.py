@@ -22,7 +22,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class PoseVideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       table.add(sequence)
       for camera, track in enumerate(sequence.tracks):
         for record in self._track_records(table, sequence, camera, track):
+          table.add_content(record)
           yield key, record
           key += 1
     if key == 0:
@@ -138,6 +139,7 @@ class _SplitTable:
     self._frames: dict[str, list[np.ndarray]] = {}
     self._tracks: dict[str, list[int]] = {}
     self._start = 0
+    self._content = hashlib.sha256()
 
   def add(self, sequence: records.Sequence) -> None:
     """Checks a sequence and opens its description."""
@@ -217,6 +219,12 @@ class _SplitTable:
       self._frames.setdefault(name, []).append(column)
     self._start += n
 
+  def add_content(self, record: Mapping[str, Any]) -> None:
+    """Takes a record into the digest of all, by which a training knows its data again."""
+    for name in sorted(record):
+      self._content.update(name.encode())
+      self._content.update(_as_bytes(record[name]))
+
   def _save_background(self, image: np.ndarray) -> str:
     """Writes an image unless it is there already; returns its file's name."""
     digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
@@ -241,10 +249,15 @@ class _SplitTable:
       "actions": list(self._actions),
       "backgrounds": list(self._backgrounds),
       "options": options,
+      "content": self._content.hexdigest()[:32],
       "sequences": self._sequences,
     }
     path = self._directory / f"sequences_{split}.json"
     path.write_text(json.dumps(description, indent=1) + "\n")
+
+
+def _as_bytes(value: Any) -> bytes:
+  return value if isinstance(value, bytes) else np.asarray(value).tobytes()
 
 
 def _camera_to_dict(camera: Camera) -> dict[str, Any]:

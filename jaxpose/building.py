@@ -181,10 +181,13 @@ def make_optimiser(config: ConfigDict) -> Any:
   )
 
 
-def make_run_settings(config: ConfigDict, fingerprint: str, terms: Collection[str]) -> Any:
+def make_run_settings(
+  config: ConfigDict, fingerprint: str, data: str, terms: Collection[str]
+) -> Any:
   """Section `training`, with what other sections say of a step.
 
   Args:
+    fingerprint, data: of the configuration and of the data, see `RunSettings`.
     terms: the loss terms that validation gives.
 
   Raises:
@@ -210,6 +213,7 @@ def make_run_settings(config: ConfigDict, fingerprint: str, terms: Collection[st
     best_metric=f"validation/{training.best_by}",
     warn_every=training.warn_every,
     fingerprint=fingerprint,
+    data=data,
   )
 
 

@@ -28,7 +28,8 @@ _FRAMES = ("image", "background", "box_px")
 _NOT_FINGERPRINTED = ("export", "probe", "report", "name")
 _NOT_FINGERPRINTED_OF = {
   "data": ("workers", "prefetch", "directory", "path"),
-  "training": ("steps", "log_every", "checkpoint_every", "validate_every", "keep_checkpoints"),
+  "training": ("steps", "log_every", "checkpoint_every", "validate_every", "keep_checkpoints")
+  + ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low"),
 }
 
 
@@ -167,6 +168,12 @@ class Experiment:
       sources += [pipeline.Source(open_dataset(d, name)) for d in self.config.data.also]
     return sources
 
+  def _data_fingerprint(self) -> str:
+    """Changes with the content of the frames that are trained and validated on."""
+    sources = [source.dataset for source in self._sources("train")]
+    prints = [dataset.fingerprint() for dataset in (*sources, self.dataset("validation"))]
+    return hashlib.sha256(json.dumps(prints).encode()).hexdigest()[:16]
+
   def frame_batches(self, split: str, *, with_labels: bool = True) -> Iterator[Batch]:
     """Every frame of a split once, in order; the last batch is filled up, see `valid`."""
     from jaxpose.data import pipeline
@@ -271,7 +278,7 @@ class Experiment:
     return loop.train(
       self.method,
       lambda: self.train_batches(over),
-      building.make_run_settings(config, self.fingerprint(), self._terms),
+      building.make_run_settings(config, self.fingerprint(), self._data_fingerprint(), self._terms),
       initial_batch=self.train_batches(over).peek(),
       workdir=self.workdir,
       optimisers={name: building.make_optimiser(config) for name in self.method.objectives},

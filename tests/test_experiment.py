@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -55,6 +56,22 @@ def test_a_run_that_does_not_fit_leaves_the_configuration_of_the_folder(trained,
     Experiment(other, trained.workdir).train()
   assert (trained.workdir / "config.json").read_bytes() == own
   assert (trained.workdir / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_run_on_data_of_other_content_says_so(trained, config, tmp_path, capsys):
+  data, workdir = tmp_path / "data", tmp_path / "run"
+  shutil.copytree(config.data.directory, data)
+  shutil.copytree(trained.workdir, workdir)
+  other = config.copy_and_resolve_references()
+  other.data.directory = str(data)
+  Experiment(other, workdir).train()  # moved, but the same
+  assert "going on from step 2" in (said := capsys.readouterr().out)
+  assert "WARNING" not in said
+  path = data / "sequences_validation.json"
+  description = json.loads(path.read_text())
+  path.write_text(json.dumps(description | {"content": "of other pixels"}))
+  Experiment(other, workdir).train()
+  assert "was written with data of other content" in capsys.readouterr().out
 
 
 def test_best_and_last_differ_from_the_start_and_embed_frames(trained):
@@ -120,6 +137,9 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
 
   own = Experiment(config, tmp_path).fingerprint()
   assert print_of(**{"training.steps": 7, "data.workers": 3, "probe.steps": 9}) == own
+  # what is only warned of
+  for name in ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low"):
+    assert print_of(**{f"training.{name}": 1}) == own
   assert print_of(**{"sampling.near_max": 7.0}) != own
   assert print_of(**{"training.best_by": "dsl"}) != own
   assert print_of(**{"dsl.swap_probability": 0.1}) != own

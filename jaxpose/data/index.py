@@ -149,7 +149,7 @@ class Dataset:
     return self.index.num_frames
 
   def fingerprint(self) -> str:
-    """Changes when the data set is prepared again from other files or with other options."""
+    """Changes with the content of the records, and what the data set was prepared from."""
     path = self.directory / f"sequences_{self.split}.json"
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 

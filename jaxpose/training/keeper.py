@@ -34,8 +34,8 @@ class TrainIterator(Protocol):
 class Keeper:
   """The last and best checkpoints of a run, and what is saved beside the state."""
 
-  def __init__(self, workdir: pathlib.Path, *, keep: int, fingerprint: str) -> None:
-    self._workdir, self._fingerprint = workdir, fingerprint
+  def __init__(self, workdir: pathlib.Path, *, keep: int, fingerprint: str, data: str) -> None:
+    self._workdir, self._fingerprint, self._data = workdir, fingerprint, data
     self._last = Checkpoints(workdir / FOLDERS["last"], keep=keep)
     self._best = Checkpoints(workdir / FOLDERS["best"], keep=1)
     self.best: tuple[int | None, float | None] = (None, None)
@@ -64,10 +64,18 @@ class Keeper:
     position = restored.position
     self.best = (position["best_step"], position["best_value"])
     self._best_metric = position.get("best_metric")
-    if position["fingerprint"] != self._fingerprint:
+    changed = [
+      what
+      for what, saved, own in (
+        ("another configuration", position["fingerprint"], self._fingerprint),
+        ("data of other content", position.get("data", self._data), self._data),
+      )
+      if saved != own
+    ]
+    if changed:
       say(
         f"WARNING the checkpoint of step {restored.step} in {self._workdir} was written with"
-        " another configuration; going on with the present one"
+        f" {' and '.join(changed)}; going on with the present one"
       )
       if (self._best.latest_step() or 0) > restored.step:  # these steps will not come again
         self._best.clear()
@@ -143,4 +151,5 @@ class Keeper:
       "best_value": self.best[1],
       "best_metric": self._best_metric,
       "fingerprint": self._fingerprint,
+      "data": self._data,
     }

@@ -47,6 +47,7 @@ class RunSettings:
     best_metric: a name that an evaluator gives.
     warn_every: steps within which the same warning is given once.
     fingerprint: of the configuration; a checkpoint that has another is used, with a warning.
+    data: fingerprint of the data's content; likewise.
   """
 
   seed: int
@@ -60,6 +61,7 @@ class RunSettings:
   best_metric: str
   warn_every: int
   fingerprint: str
+  data: str
 
 
 class TrainResult(NamedTuple):
@@ -179,7 +181,7 @@ def _open_workdir(
       stack.enter_context(workdir_lock(workdir))
     check_shared(workdir)
     keeper = stack.enter_context(
-      Keeper(workdir, keep=settings.keep, fingerprint=settings.fingerprint)
+      Keeper(workdir, keep=settings.keep, fingerprint=settings.fingerprint, data=settings.data)
     )
     yield keeper, stack.enter_context(StopRequest(grace_s=GRACE_S, give_up=keeper.give_up))
 

@@ -97,6 +97,32 @@ def test_descriptions_hold_cameras_and_skeleton(tmp_path):
   assert dive["tracks"][0]["background"] in description["backgrounds"]
 
 
+def test_the_content_of_the_records_is_known_again(tmp_path):
+  def built(name, **changes):
+    class Walk(PoseVideoBuilder):
+      """One track."""
+
+      skeleton = LEG
+      splits = ("train",)
+
+      def sequences(self, split):
+        track = dataclasses.replace(tiny_track(0, 0, range(5)), **changes)
+        yield records.Sequence("walk", "a", "b", 25.0, [track])
+
+    return open_dataset(prepare(Walk, tmp_path / name), "train").fingerprint()
+
+  track = tiny_track(0, 0, range(5))
+  images = list(track.images)
+  pixels = records.encode_jpeg(255 - records.decode_image(images[3]), 92)
+  poses = np.array(track.pose3d_mm)
+  poses[4, 1, 2] += 1
+  own = built("own")
+  assert built("again") == own
+  assert built("pixels", images=[*images[:3], pixels, images[4]]) != own
+  assert built("labels", pose3d_mm=poses) != own
+  assert built("background", background=255 - track.background) != own
+
+
 class Failing(TinyVideo):
   """Fails in its second sequence."""
 

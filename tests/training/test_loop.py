@@ -54,6 +54,7 @@ def _train(
     best_metric="validation/reconstruction",
     warn_every=100,
     fingerprint="one",
+    data="same",
   )
   own = {field.name for field in dataclasses.fields(RunSettings)} & set(changes)
   settings = dataclasses.replace(settings, **{name: changes.pop(name) for name in own})

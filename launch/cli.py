@@ -12,8 +12,11 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from jaxpose.training.interruption import Stopped, StopRequest
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
+LEAVE_S = 5.0  # for leaving what is not training, which has its own time to save
 
 _INPUT_ERRORS = (ValueError, OSError, FloatingPointError)
 
@@ -21,12 +24,21 @@ flags.disclaim_key_flags()  # flags defined here are those of the job, also in i
 
 
 def run_app(main: Callable[[Sequence[str]], int | None]) -> None:
-  """Runs a job; what is wrong with the input is said in a line, with exit status 1."""
+  """Runs a job; what is wrong with the input is said in a line, with exit status 1.
+
+  SIGTERM or Ctrl-C ends it with status 0 and a line that says how to go on: training saves first
+  (see `loop.train`), everything else stops where it is and leaves nothing half-written.
+  """
   # TFDS and orbax tell of every file and option; their errors are raised, too, and said then.
   absl_logging.set_verbosity(absl_logging.ERROR if os.environ.get(VERBOSE) else absl_logging.FATAL)
   logging.getLogger("jaxpose").setLevel(logging.WARNING)
   logging.getLogger("matplotlib").setLevel(logging.ERROR)  # fonts that it misses
-  app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
+  with StopRequest(grace_s=LEAVE_S, give_up=_say_stopped, at_once=True):
+    try:
+      app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
+    except Stopped:
+      _say_stopped()
+      raise
 
 
 def define_workdir() -> flags.FlagHolder[str]:
@@ -100,6 +112,10 @@ def refuse_flags(holders: Sequence[flags.FlagHolder], reason: str) -> None:
   given = [f"--{holder.name}" for holder in holders if flags.FLAGS[holder.name].present]
   if given:
     raise ValueError(f"{reason}; take out {', '.join(given)}")
+
+
+def _say_stopped() -> None:
+  print("stopped; run the same command again to go on", flush=True)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

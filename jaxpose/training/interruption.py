@@ -1,4 +1,4 @@
-"""Signals that ask a run to end, and the lock that keeps two runs out of one folder."""
+"""Signals that ask a program to end, and the lock that keeps two runs out of one folder."""
 
 import contextlib
 import os
@@ -8,28 +8,38 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-import jax
-
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class StopRequest:
-  """Whether SIGTERM (or Ctrl-C) has asked the run to save and leave.
+class Stopped(SystemExit):
+  """Unwinds a program that was asked to end; it ends with status 0."""
 
-  A signal is noted at once, but the loop can only look between two steps. Where it does not come to
-  look and save within `grace_s` (while XLA compiles, say), `give_up` is called from another thread
-  and the process ends with status 0; what was last saved stays. A second Ctrl-C interrupts as
-  usual. Outside of the main thread, where Python allows no handlers, nothing is watched.
+
+class StopRequest:
+  """What SIGTERM (or Ctrl-C) asks for: a loop that saves and leaves, or a program that just ends.
+
+  As it is, the signal is noted, and a loop looks between two steps (`asked`). With `at_once` nobody
+  need look: the signal raises `Stopped` in the main thread, wherever that is. Requests nest: while
+  a loop's is open it alone hears. A signal that came too late for the loop to look is passed on
+  when its request closes, so that none is lost.
+
+  Where the main thread does not come to look, or to unwind, within `grace_s` (while XLA compiles,
+  say), `give_up` is called from another thread and the process ends with status 0; what was last
+  saved stays. A second Ctrl-C interrupts as usual. Outside of the main thread, where Python allows
+  no handlers, nothing is watched.
   """
 
-  def __init__(self, *, grace_s: float, give_up: Callable[[], None]) -> None:
-    self._grace_s, self._give_up = grace_s, give_up
+  def __init__(self, *, grace_s: float, give_up: Callable[[], None], at_once: bool = False) -> None:
+    self._grace_s, self._give_up, self._at_once = grace_s, give_up, at_once
     self._asked = threading.Event()
     self._over = threading.Event()
+    self._answered = False
+    self._received: signal.Signals | None = None
     self._previous: dict[signal.Signals, object] = {}
 
   def __enter__(self) -> "StopRequest":
-    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
+    alone = self._at_once or _process_count() == 1
+    if threading.current_thread() is not threading.main_thread() or not alone:
       return self
     self._read, self._write = socket.socketpair()
     self._write.setblocking(False)
@@ -39,26 +49,36 @@ class StopRequest:
     threading.Thread(target=self._watch, daemon=True).start()
     return self
 
-  def __exit__(self, *_: object) -> None:
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    if self._at_once and self._asked.is_set():
+      return  # the process is ending: another signal changes nothing, and the time still runs
     self._over.set()
     for number, handler in self._previous.items():
       signal.signal(number, handler)  # type: ignore[arg-type]
     if self._previous:
       signal.set_wakeup_fd(self._previous_fd)
       self._write.close()
+    if kind is None and self._received is not None and not self._answered:
+      signal.raise_signal(self._received)
 
   def asked(self, step: int) -> bool:
     """Whether to stop after `step`; the same answer on all processes of a run."""
-    if jax.process_count() > 1:
+    if _process_count() > 1:
       from jax.experimental import multihost_utils
 
       return multihost_utils.reached_preemption_sync_point(step)
-    return self._asked.is_set()
+    self._answered = self._asked.is_set()
+    return self._answered
 
   def _handle(self, number: int, _: object) -> None:
-    if number == signal.SIGINT and self._asked.is_set():
-      raise KeyboardInterrupt
+    if self._asked.is_set():
+      if number == signal.SIGINT:
+        raise KeyboardInterrupt
+      return
+    self._received = signal.Signals(number)
     self._asked.set()
+    if self._at_once:
+      raise Stopped(0)
 
   def _watch(self) -> None:
     """Runs beside the main thread: the C-level handler writes even while that is busy."""
@@ -72,6 +92,13 @@ class StopRequest:
     if not self._over.wait(self._grace_s):
       self._give_up()
       os._exit(0)
+
+
+def _process_count() -> int:
+  """Of this run; imports jax late, which a program that only prints its options can do without."""
+  import jax
+
+  return jax.process_count()
 
 
 @contextlib.contextmanager

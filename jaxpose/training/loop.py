@@ -104,6 +104,8 @@ def train(
       holds fits, before the first step.
 
   Raises:
+    Stopped: a signal came too late to be looked for, after the last step: all is saved. Only where
+      the program's own `StopRequest` is open; a signal's other handlers do as they do.
     NonFiniteLossError: names term and step; nothing is saved after the last good checkpoint.
     ValueError: the data end before the last step; no evaluator gives `settings.best_metric`; the
       work directory is in use, or holds the checkpoint of another configuration.
@@ -210,7 +212,7 @@ def _take_steps(
         if last or _due(step, settings.evaluate_every):
           values = journal.evaluate(step, evaluators, state.variables)
           keeper.keep_best(step, state, position, journal.window, values, settings.best_metric)
-        interrupted = stop.asked(step) and not last
+        interrupted = not last and stop.asked(step)
         if last or interrupted or _due(step, settings.checkpoint_every):
           keeper.save(step, state, position, journal.window, journal.writers)
       if interrupted:

@@ -20,3 +20,17 @@ def run_job(
     text=True,
     check=False,
   )
+
+
+def workers_of(pid: int) -> list[int]:
+  """The worker processes that a process has spawned, from /proc."""
+  found = []
+  for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+      parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[1]
+      command = (folder / "cmdline").read_text()
+    except OSError:
+      continue
+    if int(parent) == pid and "spawn_main" in command:
+      found.append(int(folder.name))
+  return found

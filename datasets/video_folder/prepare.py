@@ -1,6 +1,7 @@
 """Prepares the user's own videos: stages cameras in parallel, makes backgrounds, writes the set."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -9,8 +10,8 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from datasets.video_folder import backgrounds, staging
 from datasets.video_folder.assemble import TakeData, in_ranges, open_take
 from datasets.video_folder.previews import write_preview
 from datasets.video_folder.takes import Take, load_takes
+from jaxpose import processes
 from jaxpose.data import video
 
 VERSION = "1.0.0"
@@ -191,8 +193,10 @@ def _run(
   from tqdm import tqdm
 
   done: list[tuple[Any, Any]] = []
-  with tqdm(total=len(jobs), desc=title, unit="camera", disable=not sys.stderr.isatty()) as bar:
-    for job, result, error in _outcomes(function, jobs, min(work.workers, len(jobs))):
+  outcomes = contextlib.closing(_outcomes(function, jobs, min(work.workers, len(jobs))))
+  bar = tqdm(total=len(jobs), desc=title, unit="camera", disable=not sys.stderr.isatty())
+  with bar, outcomes as found:
+    for job, result, error in found:
       bar.update()
       if error is None:
         done.append((job, result))
@@ -212,9 +216,8 @@ def _outcomes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int)
     for job in jobs:
       yield _attempt(function, job)
     return
-  context = multiprocessing.get_context("spawn")
   crashed = []
-  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+  with _pool(workers) as pool:
     futures = {pool.submit(function, job): job for job in jobs}
     for future in concurrent.futures.as_completed(futures):
       error = future.exception()
@@ -223,11 +226,26 @@ def _outcomes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int)
       else:
         yield futures[future], None if error else future.result(), error
   for job in crashed:  # one by one, to tell the culprit from those that shared its pool
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    with _pool(1) as pool:
       error = (future := pool.submit(function, job)).exception()
       if isinstance(error, BrokenProcessPool):
         error = ValueError("the decoder crashed on it: the file is damaged")
       yield job, None if error else future.result(), error
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+  """Processes that are waited for, but not where there is an error or the job is asked to stop."""
+  others = set(multiprocessing.active_children())
+  context = multiprocessing.get_context("spawn")
+  with ProcessPoolExecutor(workers, mp_context=context, initializer=processes.serve_parent) as pool:
+    try:
+      yield pool
+    except BaseException:
+      pool.shutdown(wait=False, cancel_futures=True)
+      for process in set(multiprocessing.active_children()) - others:
+        process.kill()  # what it was writing does not count, see `staging.stage_camera`
+      raise
 
 
 def _attempt(function: Callable[[Any], Any], job: Any) -> tuple[Any, Any, Exception | None]:

@@ -2,11 +2,10 @@
 
 import atexit
 import functools
+import logging
 import os
 import shutil
-import signal
 import tempfile
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,14 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxpose import processes
 from jaxpose.data import batches
 from jaxpose.data.batches import Batch, BatchMaker, PairConfig, Source, TemporalConfig
 from jaxpose.data.handover import Opener, Pool
 from jaxpose.data.index import Dataset
 
 _ENDLESS = 1 << 40  # steps
+_DEATHS = 3  # of workers, with no batch between them, until a loader gives up
 _SHARED_MEMORY = "/dev/shm"
 _SHARED_ARRAY_BYTES = 1 << 10  # smaller arrays go through a pipe, which must never fill up
+
+_WORKER_DIED = "Worker process was terminated"  # how grain begins to say that one was killed
 
 _running: Any = weakref.WeakSet()  # iterators with workers
 _pool: Pool | None = None  # of this process, if it is a loader worker
@@ -92,7 +95,8 @@ class BatchIterator:
     pair: image, background uint8 [B, 2, H, W, 3]; frame, camera int32 [B, 2]; sequence, subject
       int32 [B]; example uint32 [B]; synchronised, flipped bool [B]
 
-  as far as asked for. `close` it, or use it in a `with` statement, to end its workers.
+  as far as asked for. `close` it, or use it in a `with` statement, to end its workers. Where one of
+  them is killed all are started again, at the same batch.
   """
 
   def __init__(self, maker: BatchMaker, *, workers: int, prefetch: int, start_step: int):
@@ -118,13 +122,7 @@ class BatchIterator:
     return self
 
   def __next__(self) -> Batch:
-    if self._batches is None:
-      self._batches = self._start_reading()
-      if not _running:  # handlers run last in, first out: this one before those of grain's imports
-        atexit.unregister(_close_all)
-        atexit.register(_close_all)
-      _running.add(self)
-    batch = next(self._batches)
+    batch = self._read()
     self._step += 1
     opener = self._opener
     if opener is None:
@@ -145,6 +143,36 @@ class BatchIterator:
   def peek(self) -> Batch:
     """The next batch, made here and now: starts no thread and no worker, and moves nothing on."""
     return self._maker[self._step]
+
+  def _read(self) -> Batch:
+    """The next batch, whatever happens to the workers.
+
+    Raises:
+      OSError: they are killed again and again.
+    """
+    for death in range(1, _DEATHS + 1):
+      if self._batches is None:
+        self._batches = self._start_reading()
+        if not _running:  # handlers run last in, first out: this before those of grain's imports
+          atexit.unregister(_close_all)
+          atexit.register(_close_all)
+        _running.add(self)
+      try:
+        return next(self._batches)
+      except RuntimeError as error:
+        if _WORKER_DIED not in str(error):
+          raise
+        self.close()
+        logging.getLogger(__name__).warning(
+          "a loader worker was killed before batch %d (%d of %d in a row); starting them again",
+          self._step,
+          death,
+          _DEATHS,
+        )
+    raise OSError(
+      f"loader workers were killed {_DEATHS} times in a row before batch {self._step}, probably for"
+      " lack of memory: use fewer of them (0 needs none) or less prefetch, and go on"
+    )
 
   def state(self) -> dict[str, Any]:
     """The position, for a checkpoint: plain JSON values."""
@@ -236,8 +264,6 @@ def _worker_buffer(workers: int, prefetch: int) -> int:
 
 def _init_worker(folder: str, number: int, count: int) -> None:
   """Runs first in every worker: shared memory, one thread, no device, an end with the parent."""
-  import multiprocessing
-
   import cv2
 
   global _pool
@@ -246,17 +272,7 @@ def _init_worker(folder: str, number: int, count: int) -> None:
   batches.allocate = _pool.allocate
   os.environ["JAX_PLATFORMS"] = "cpu"
   cv2.setNumThreads(0)
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-  signal.signal(signal.SIGTERM, signal.SIG_IGN)
-  parent = multiprocessing.parent_process()
-
-  def wait() -> None:
-    if parent is not None:
-      parent.join()  # returns however the parent dies
-      shutil.rmtree(folder, ignore_errors=True)
-      os._exit(1)
-
-  threading.Thread(target=wait, daemon=True).start()
+  processes.serve_parent(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def _check_shared_memory(maker: BatchMaker, count: int) -> None:

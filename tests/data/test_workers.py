@@ -142,18 +142,54 @@ def test_a_script_that_forgets_to_close_still_ends(dataset):
 
 @pytest.mark.slow
 @needs_proc
-def test_a_killed_worker_is_an_error_not_a_wait(dataset):
+def test_a_killed_worker_is_started_again_and_no_batch_is_missed(dataset):
   code = """
     import multiprocessing
-    for process in multiprocessing.active_children():
-      process.kill()
-    try:
-      for _ in range(50):
-        next(batches)
-    except RuntimeError as error:
-      print("error", error, flush=True)
+    for _ in range(2):
+      multiprocessing.active_children()[0].kill()
+      for _ in range(8):
+        print("batch", *next(batches)["temporal"]["example"], flush=True)
     batches.close()
   """
   child = run_child(code, dataset.directory)
-  out, _ = child.communicate(timeout=90)
-  assert "error Worker process was terminated" in out
+  out, err = child.communicate(timeout=90)
+  expected = [" ".join(str(6 * step + i) for i in range(6)) for step in range(1, 17)]
+  found = [line.removeprefix("batch ") for line in out.splitlines() if line.startswith("batch")]
+  assert found == expected, err
+  assert err.count("a loader worker was killed before batch") == 2
+
+
+def test_workers_that_are_killed_again_and_again_are_an_error(dataset, monkeypatch, caplog):
+  started = []
+
+  class Dying:
+    def __next__(self):
+      raise RuntimeError("Worker process was terminated unexpectedly with exit code -9.")
+
+    def close(self):
+      started.append("closed")
+
+  def start(maker, step, workers, prefetch, folder):
+    started.append(step)
+    return Dying()
+
+  monkeypatch.setattr(pipeline, "_start", start)
+  iterator = load(dataset, start_step=4)
+  with pytest.raises(OSError, match=r"killed 3 times in a row before batch 4.*fewer of them"):
+    next(iterator)
+  assert started == [4, "closed"] * 3
+  assert len(caplog.records) == 3
+  assert "1 of 3 in a row" in caplog.text
+
+
+def test_an_error_of_a_worker_itself_is_not_tried_again(dataset, monkeypatch):
+  class Failing:
+    def __next__(self):
+      raise RuntimeError("of the batch itself")
+
+    def close(self):
+      pass
+
+  monkeypatch.setattr(pipeline, "_start", lambda *unused, **named: Failing())
+  with pytest.raises(RuntimeError, match="of the batch itself"):
+    next(load(dataset))

@@ -1,4 +1,8 @@
 import json
+import pathlib
+import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -6,6 +10,7 @@ import warnings
 import cv2
 import numpy as np
 import pytest
+from launching import ROOT, workers_of
 
 from datasets.video_folder import backgrounds, staging
 from datasets.video_folder import prepare as prepare_module
@@ -331,3 +336,43 @@ def test_warnings_of_a_cut_calibration_reach_the_user(tmp_path):
     report, said = prepare(folder, tmp_path / "out")
   assert report.skipped == {}
   assert "taken as cut" in said
+
+
+POOL = """
+import sys, time
+sys.path.insert(0, {root!r})
+from datasets.video_folder import prepare
+from jaxpose.training.interruption import StopRequest
+
+def main():
+  with StopRequest(grace_s=60, give_up=print, at_once=True):
+    print("ready", flush=True)
+    for outcome in prepare._outcomes(time.sleep, [300, 300, 300, 300], 2):
+      print(outcome, flush=True)
+
+if __name__ == "__main__":
+  main()
+"""
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+  ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_decoders_end_with_the_job(tmp_path, number, status):
+  script = tmp_path / "pool.py"
+  script.write_text(POOL.format(root=str(ROOT)))
+  process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+  assert process.stdout.readline() == "ready\n"
+  end = time.monotonic() + 60
+  while len(found := workers_of(process.pid)) < 2:
+    assert time.monotonic() < end, "the decoders never started"
+    time.sleep(0.05)
+  time.sleep(1.0)  # they have read what they run first
+  begin = time.monotonic()
+  process.send_signal(number)
+  assert process.communicate(timeout=60)[0] == ""
+  assert process.returncode == status
+  while any(pathlib.Path(f"/proc/{worker}").exists() for worker in found):
+    assert time.monotonic() - begin < 30, "decoders outlive their job"
+    time.sleep(0.05)

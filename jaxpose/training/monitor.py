@@ -46,14 +46,16 @@ class MetricWindow:
     """Means over the window, which then is empty; raises as `add` does.
 
     A term's mean is Σ term·weight / Σ weight over the steps; a term that no step had is left out.
+    Rows of a run whose configuration has changed may have other names: each has its own steps.
     """
     rows, self._rows = self.rows(), []
     means = {}
-    for name in rows[0]:
+    for name in dict.fromkeys(name for row in rows for name in row):
       kind, _, term = name.partition("/")
-      shares = [row[f"weights/{term}"] if kind == "terms" else 1.0 for row in rows]
+      own = [row for row in rows if name in row]
+      shares = [row[f"weights/{term}"] if kind == "terms" else 1.0 for row in own]
       if sum(shares) > 0:
-        means[name] = math.fsum(row[name] * s for row, s in zip(rows, shares)) / math.fsum(shares)
+        means[name] = math.fsum(row[name] * s for row, s in zip(own, shares)) / math.fsum(shares)
     return means
 
   def _fetch(self, keep: int) -> None:

@@ -41,8 +41,12 @@ class JsonLinesWriter:
     self._file: Any = None
 
   def restart(self, step: int) -> None:
-    """Drops lines after `step`, and a last line that was cut off."""
-    kept = [line for line in _lines(self._path) if json.loads(line)["step"] <= step] if step else []
+    """Drops lines after `step`, and a last line that was cut off.
+
+    Raises:
+      ValueError: another line is damaged; names it.
+    """
+    kept = [text for line, text in _lines(self._path) if line["step"] <= step] if step else []
     self._path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(self._path) as partial:
       partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
@@ -102,12 +106,28 @@ class TensorBoardWriter:
 
 
 def read_json_lines(path: pathlib.Path | str) -> list[dict[str, Any]]:
-  """The lines of a `JsonLinesWriter`, without a last one that was cut off."""
-  return [json.loads(line) for line in _lines(pathlib.Path(path))]
+  """The lines of a `JsonLinesWriter`, without a last one that was cut off.
+
+  Raises:
+    ValueError: another line is damaged; names it.
+  """
+  return [line for line, _ in _lines(pathlib.Path(path))]
 
 
-def _lines(path: pathlib.Path) -> list[str]:
+def _lines(path: pathlib.Path) -> list[tuple[dict[str, Any], str]]:
+  """(what it says, its text) of each whole line."""
   if not path.is_file():
     return []
-  text = path.read_text(encoding="utf-8")
-  return text[: text.rfind("\n") + 1].splitlines()
+  text = path.read_bytes()
+  found = []
+  for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+    try:
+      values = json.loads(line)
+      int(values["step"])
+      found.append((values, line.decode()))
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(
+        f"{path}, line {number}, is damaged ({error}); remove the line, and with it its numbers, to"
+        " go on"
+      ) from error
+  return found

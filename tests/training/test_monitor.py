@@ -52,6 +52,19 @@ def test_a_window_goes_on_from_saved_rows():
   assert second.take() == whole.take()
 
 
+def test_rows_of_another_configuration_have_means_of_their_own():
+  # saved before a term and a summary came and another went
+  saved = {"terms/gone": 3.0, "weights/gone": 2.0, "totals/main": 1.0}
+  window = MetricWindow(in_flight=2, rows=[saved])
+  for step, (loss, weight) in enumerate([(1.0, 1.0), (4.0, 3.0)]):
+    window.add(step, _metrics(loss, weight))
+  means = window.take()
+  assert means["terms/gone"] == 3.0
+  assert means["terms/loss"] == (1 + 12) / 4
+  assert means["gradient_norms/main"] == 1.0
+  assert means["totals/main"] == (1 + 1 + 4) / 3
+
+
 def test_recent_steps_are_not_waited_for():
   class Slow:
     def __init__(self):

@@ -81,3 +81,15 @@ def test_a_tensorboard_run_hides_what_came_after_its_start(tmp_path, step):
   writer.close()
   starts = [e.step for e in _events(tmp_path) if e.HasField("session_log")]
   assert starts == [step + 1]
+
+
+@pytest.mark.parametrize("damage", ['{"step": 2, "lo', "\x00\x00", '["step"]', '{"loss": 1.0}', ""])
+def test_a_damaged_line_is_named(tmp_path, damage):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(f'{{"step": 1, "loss": 1.0}}\n{damage}\n{{"step": 3, "loss": 0.5}}\n')
+  before = path.read_bytes()
+  for read in (lambda: read_json_lines(path), lambda: JsonLinesWriter(path).restart(3)):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2, is damaged .*remove the line"):
+      read()
+  assert path.read_bytes() == before
+  JsonLinesWriter(path).restart(0)  # a new run needs none of it

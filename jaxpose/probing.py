@@ -55,11 +55,18 @@ def probe_embeddings(
 
   Raises:
     FileNotFoundError: there is no export, no label table, or no reference.
-    ValueError: no labels, or fewer than asked for; a reference of other poses or test frames.
+    ValueError: no labels, or fewer than asked for; a reference of other poses or test frames; an
+      export that was stopped between the splits.
   """
   table = label_table.read_label_table(labels) if labels is not None else None
   train = {TRAINED: load_embeddings(folder, TRAIN)}
   test = {TRAINED: load_embeddings(folder, TEST)}
+  own = [str(e[TRAINED].get("checkpoint", "")) for e in (train, test)]
+  if own[0] != own[1]:
+    raise ValueError(
+      f"the embeddings in {folder} are of two checkpoints, {TRAIN} of {own[0]} and {TEST} of"
+      f" {own[1]}: the export was stopped between them; run launch/export.py again"
+    )
   try:
     train[RANDOM] = load_embeddings(folder, RANDOM_PREFIX + TRAIN)
     test[RANDOM] = load_embeddings(folder, RANDOM_PREFIX + TEST)

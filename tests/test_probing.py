@@ -187,6 +187,15 @@ def test_an_untrained_encoder_on_the_crops_of_another_checkpoint_is_left_out(tmp
   assert _probe(tmp_path, []).rows == ["mean pose", "trained"]
 
 
+def test_an_export_that_was_stopped_between_the_splits_is_not_mixed(tmp_path):
+  _export(tmp_path)
+  for split, step in (("train", 20), ("test", 10)):
+    columns = load_embeddings(tmp_path, split) | {"checkpoint": np.array(f"last, step {step}")}
+    save_embeddings(tmp_path / f"{split}.npz", columns)
+  with pytest.raises(ValueError, match=r"last, step 20 and test of last, step 10: .*again"):
+    _probe(tmp_path, [])
+
+
 @pytest.mark.parametrize("changes", [{"test_frames": 19}, {"num_joints": 17}])
 def test_a_reference_of_other_data_is_refused(tmp_path, changes):
   _export(tmp_path)

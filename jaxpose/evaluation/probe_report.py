@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from jaxpose import files
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe import MEAN_POSE
 from jaxpose.evaluation.probe_records import ProbeResults, save_results
@@ -20,10 +21,12 @@ def write_probe_report(
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   paths = [save_results(directory, results), directory / MARKDOWN]
-  paths[1].write_text(markdown_table(results), encoding="utf-8")
+  with files.replacing(paths[1]) as partial:
+    partial.write_text(markdown_table(results), encoding="utf-8")
   if results.records:
     paths.append(directory / PLOT)
-    plot_label_efficiency(results, paths[-1])
+    with files.replacing(paths[-1]) as partial:
+      plot_label_efficiency(results, partial)
   return paths
 
 
@@ -75,7 +78,7 @@ def mean_and_spread(values: np.ndarray) -> str:
 
 
 def plot_label_efficiency(results: ProbeResults, path: str | os.PathLike[str]) -> None:
-  """N-MPJPE against the number of labels, one curve for each row, band = spread over seeds."""
+  """N-MPJPE against the number of labels, one curve for each row, band = spread over seeds; PNG."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
@@ -99,4 +102,4 @@ def plot_label_efficiency(results: ProbeResults, path: str | os.PathLike[str]) -
   axes.set_ylabel(f"{name}, mm")
   axes.legend()
   axes.grid(alpha=0.3)
-  figure.savefig(os.fspath(path), dpi=150)
+  figure.savefig(os.fspath(path), dpi=150, format="png")

@@ -74,6 +74,22 @@ def test_without_a_score_there_is_no_curve(tmp_path):
   assert load_results(tmp_path / "new" / "probe") == results
 
 
+def test_a_table_or_curve_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
+  probe_report.write_probe_report(tmp_path, _results(_RECORDS))
+  before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+  assert before["label_efficiency.png"].startswith(b"\x89PNG")
+
+  def fail(figure, path, **options):
+    with open(path, "wb") as file:
+      file.write(b"half")
+    raise OSError("no space left")
+
+  monkeypatch.setattr(matplotlib.figure.Figure, "savefig", fail)
+  with pytest.raises(OSError, match="no space left"):
+    probe_report.write_probe_report(tmp_path, _results(_RECORDS))
+  assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.fixture
 def axes(tmp_path, monkeypatch):
   """The axes that are drawn for `_RECORDS` and an embedding that was not scored."""

@@ -4,7 +4,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import textwrap
 
 import jax
 import numpy as np
@@ -259,7 +258,7 @@ def test_a_folder_serves_one_run_at_a_time(tmp_path):
 
 
 SCRIPT = """
-import sys, time
+import os, signal, sys, time
 sys.path[:0] = ["tests", "."]
 import importlib.util as u
 s = u.spec_from_file_location("t", "tests/training/test_loop.py")
@@ -268,15 +267,25 @@ import pathlib
 def before(number):
   print("batch", number, flush=True)
   time.sleep({pause})
+def deadly(rename):
+  def rename_or_die(source, target, *rest, **options):
+    if str(target).endswith({dies_at!r}):
+      os.kill(os.getpid(), signal.SIGKILL)
+    return rename(source, target, *rest, **options)
+  return rename_or_die
+if {dies_at!r}:
+  os.rename, os.replace = deadly(os.rename), deadly(os.replace)
 result = t._train(pathlib.Path({workdir!r}), steps={steps}, before=before)
 print("interrupted", result.interrupted)
 """
 
 
-def _start(workdir, *, steps, pause):
-  code = textwrap.dedent(SCRIPT).format(workdir=str(workdir), steps=steps, pause=pause)
+def _start(workdir, *, steps, pause, dies_at=""):
+  """A run in a process of its own; it is killed just before the folder `dies_at` gets its name."""
+  code = SCRIPT.format(workdir=str(workdir), steps=steps, pause=pause, dies_at=dies_at)
   environment = os.environ | {
     "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in this process, see conftest.py
     "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
   }
   return subprocess.Popen(
@@ -294,6 +303,20 @@ def _wait_for(process, line):
     if found.strip() == line:
       return
   raise AssertionError("the run ended early")
+
+
+@pytest.mark.parametrize(
+  "folder", ["checkpoints/6", pytest.param("checkpoints_best/5", marks=pytest.mark.slow)]
+)
+def test_sigkill_while_a_checkpoint_is_written_loses_nothing(tmp_path, whole, folder):
+  process = _start(tmp_path, steps=10, pause=0.0, dies_at=folder)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == -signal.SIGKILL, output
+  name, number = folder.split("/")
+  assert list((tmp_path / name).glob(f"{number}.*tmp*"))
+  assert latest_step(tmp_path) == 3
+  assert latest_step(tmp_path, "best") == (5 if name == "checkpoints" else None)
+  _assert_same_run(tmp_path, _train(tmp_path), whole)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from jaxpose.training.interruption import Stopped, StopRequest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
-LEAVE_S = 5.0  # for leaving what is not training, which has its own time to save
+LEAVE_S = 8.0  # for leaving what is not training, which has its own time to save
 
 _INPUT_ERRORS = (ValueError, OSError, FloatingPointError)
 

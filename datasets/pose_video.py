@@ -318,7 +318,7 @@ def prepare(
 
 
 def _build(builder: PoseVideoBuilder, directory: Path, num_shards: int | None) -> None:
-  for stale in directory.parent.glob(f"{directory.name}.incomplete*"):
+  for stale in directory.parent.glob("*incomplete*"):  # versions of TFDS differ in the rest
     shutil.rmtree(stale)  # of a build that was killed: we hold the lock
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()

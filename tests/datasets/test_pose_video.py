@@ -5,6 +5,8 @@ import errno
 import hashlib
 import json
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -141,12 +143,34 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
     open_dataset(tmp_path / "failing" / "1.0.0", "train")
 
 
+class Dying(TinyVideo):
+  """Is killed in its second sequence, the first time."""
+
+  splits = ("train",)
+
+  def sequences(self, split):
+    track = tiny_track(0, 0, range(5))
+    yield records.Sequence("first", "a", "b", 25.0, [track])
+    mark = Path(self.data_dir).parents[1] / "killed"
+    if not mark.exists():
+      mark.touch()
+      os.kill(os.getpid(), signal.SIGKILL)
+    yield records.Sequence("second", "a", "b", 25.0, [track])
+
+
 def test_what_a_killed_build_left_is_removed(tmp_path):
-  stale = tmp_path / "tiny_video" / "1.0.0.incompleteXYZ"
-  stale.mkdir(parents=True)
-  (stale / "half").write_text("x")
-  prepare(TinyVideo, tmp_path)
-  assert not stale.exists()
+  context = multiprocessing.get_context("fork")
+  process = context.Process(target=prepare, args=(Dying, tmp_path))
+  process.start()
+  process.join(60)
+  assert process.exitcode == -signal.SIGKILL
+  folder = tmp_path / "dying"
+  assert any("incomplete" in path.name for path in folder.iterdir())
+  with pytest.raises(FileNotFoundError):
+    open_dataset(folder / "1.0.0", "train")
+  directory = prepare(Dying, tmp_path)
+  assert list(folder.iterdir()) == [directory]
+  assert len(open_dataset(directory, "train").sequences) == 2
 
 
 def broken(**changes):

@@ -213,8 +213,8 @@ STAGES = {  # and the line after which the signal comes
   "last validation": "step 20/20",
   "export": r"^export train: 128/",
   "random export": "export random_train: 128/",
-  "probe": "probe 1/4",
-  "report": r"^probe (\d+)/\1:",
+  "probe": "step 10/50, loss",
+  "report": r"^probe (\d+)/\1:|^probe: 6 finished rows",
 }
 
 

@@ -129,8 +129,9 @@ def test_a_loop_within_a_program_is_heard_alone_and_what_it_misses_stops_the_pro
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_program_that_cannot_look_is_ended_all_the_same(at_once):
   process = _start(f"""
+    import threading
     with StopRequest(grace_s=0.5, give_up=farewell, at_once={at_once}):
-      print("ready", flush=True)
+      threading.Timer(1.0, print, ["ready"], {{"flush": True}}).start()  # once it is deaf
       hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # deaf to Python's handlers, as a compiler is
   """)
   status, output, seconds = _end(process, signal.SIGTERM)

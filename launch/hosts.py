@@ -49,6 +49,7 @@ def supervise() -> int:
   environment = os.environ | {_LIFELINE: str(read)}
   child = subprocess.Popen([sys.executable, *sys.argv], env=environment, pass_fds=(read,))
   os.close(read)
+  signal.set_wakeup_fd(-1)  # the child's to answer are all signals, and it takes the time it needs
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the child as well
   signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
   status = child.wait()
@@ -82,10 +83,15 @@ def together() -> Iterator[None]:
   import jax
 
   _end_with_parent()
+  handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
   _join()
+  # JAX now hears SIGTERM, and lets all processes save the same step; Ctrl-C is to do the same.
+  signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
   try:
     yield
     jax.distributed.shutdown()
+    for number, handler in handlers.items():
+      signal.signal(number, handler)
   except BaseException as error:
     status = cli.report(error)
     sys.stdout.flush()

@@ -144,8 +144,8 @@ class BatchIterator:
     """The next batch, made here and now: starts no thread and no worker, and moves nothing on."""
     return self._maker[self._step]
 
-  def _read(self) -> Batch:
-    """The next batch, whatever happens to the workers.
+  def _read(self) -> Any:
+    """The next batch as workers hand it over, whatever happens to the workers.
 
     Raises:
       OSError: they are killed again and again.

@@ -136,10 +136,12 @@ def check_shared(workdir: pathlib.Path) -> None:
   Raises:
     ValueError: this process sees another folder of that name.
   """
-  if jax.process_count() == 1:
-    return
+  import jax
+
   from jaxpose import parallel
 
+  if jax.process_count() == 1:
+    return
   path = workdir / ".lock"
   owner = parallel.of_first(os.getpid())
   seen = path.read_text(encoding="utf-8").strip() if path.is_file() else ""

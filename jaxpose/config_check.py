@@ -1,6 +1,5 @@
 """Are the values of a configuration what the program takes them for? The key is named if not."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ def _is_whole(least: int) -> Callable[[Any], bool]:
 
 
 def _is_number(value: Any) -> bool:
-  return type(value) in (int, float) and math.isfinite(value)
+  return type(value) in (int, float) and abs(value) <= 1e300  # an int may be too large for a float
 
 
 def _is_row(part: Callable[[Any], bool], length: int = 0, least: int = 0) -> Callable[[Any], bool]:

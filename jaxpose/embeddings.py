@@ -147,7 +147,7 @@ def save_embeddings(path: str | os.PathLike[str], arrays: Arrays) -> None:
   """
   path = pathlib.Path(path)
   for name, array in arrays.items():
-    if array.dtype.hasobject:
+    if np.asarray(array).dtype.hasobject:
       raise ValueError(f"column {name} holds Python objects; give plain arrays")
   path.parent.mkdir(parents=True, exist_ok=True)
   with _named_errors(path), files.replacing(path) as partial, open(partial, "wb") as file:

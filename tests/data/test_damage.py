@@ -308,7 +308,7 @@ def tiny(tmp_path_factory):
 
 
 def test_damaged_records_are_frames_or_named(tiny):
-  whole = tiny._shards.read(np.arange(0, 60, 7))
+  whole = list(tiny._shards.read(np.arange(0, 60, 7)))
   images = [bytes(records.parse_record(data)["image"]) for data in whole]
 
   def read(data):

@@ -15,7 +15,9 @@ def paper() -> ConfigDict:
   config.sampling = _sampling()
   config.batch_size = 32  # samples of four frames, over all devices
   config.model = _model()
+  config.scene = _scene()
   config.dsl = _dsl()
+  config.drnet = _drnet()
   config.supervised = _supervised()
   config.loss_weights = _loss_weights()
   config.optimiser = _optimiser()
@@ -50,6 +52,7 @@ def _sampling() -> ConfigDict:
   sampling.near_max = 10.0
   sampling.far_min = 200.0
   sampling.far_max = config_dict.placeholder(float)  # None: to the end of the take
+  sampling.second_far = False  # a second far frame in the intermediate one's place (P2 §4.2, CSS)
   sampling.spacing_min = 1.0  # of the equidistant quadruples of a fall
   sampling.spacing_max = 5.0
   # Share of such quadruples in a batch, piecewise constant: (from step, share).
@@ -82,21 +85,40 @@ def _model() -> ConfigDict:
   return model
 
 
+def _scene() -> ConfigDict:
+  """What P1 and P2 leave to choose of every method that looks at frames through a detector."""
+  scene = ConfigDict()
+  scene.decode = True
+  scene.pixel_loss = "l2"
+  scene.label_statistics = False
+  scene.minimum_std = 0.05  # ours; of label statistics
+  scene.swap = "another"
+  scene.swap_probability = 0.5  # ours; of swap "pairs"
+  scene.jitter = True
+  scene.jitter_strength = _jitter_strength()
+  scene.prior_scale = (0.5, 0.5)  # width, height of the mean box, of the shorter side
+  scene.tight_scale = (0.25, 0.5)  # ours; of the prior `tight_box`
+  scene.prior_location = (0.0, 0.0)
+  scene.order_threshold = 0.01  # ours
+  return scene
+
+
 def _dsl() -> ConfigDict:
-  """What P1 and P2 leave to choose in their method."""
+  """What time-variant vectors are compared by."""
   dsl = ConfigDict()
-  dsl.pixel_loss = "l2"
-  dsl.label_statistics = False
-  dsl.minimum_std = 0.05  # ours; of label statistics
-  dsl.swap = "another"
-  dsl.swap_probability = 0.5  # ours; of swap "pairs"
-  dsl.jitter = True
-  dsl.jitter_strength = _jitter_strength()
-  dsl.prior_scale = (0.5, 0.5)  # width, height of the mean box, of the shorter side
-  dsl.tight_scale = (0.25, 0.5)  # ours; of the prior `tight_box`
-  dsl.prior_location = (0.0, 0.0)
-  dsl.order_threshold = 0.01  # ours
+  dsl.contrast = "dsl"  # or "css", InfoNCE; or "none"
+  dsl.temperature = 0.1  # ours; of "css"
+  dsl.include_positive = True  # of "css": P2's eq. 3; P1's sums over the negatives alone
   return dsl
+
+
+def _drnet() -> ConfigDict:
+  """Of DrNet's scene discriminator; what the method shares with the others is in `scene`."""
+  drnet = ConfigDict()
+  drnet.discriminator_width = 512  # ours
+  drnet.learning_rate = 1e-4  # of the discriminator: as that of everything else
+  drnet.beta1 = 0.5  # public PyTorch code
+  return drnet
 
 
 def _supervised() -> ConfigDict:
@@ -127,12 +149,17 @@ def _loss_weights() -> ConfigDict:
   weights.pixel = (1.0,)
   weights.perceptual = (2.0,)
   weights.dsl = (0.1,)
+  weights.css = (0.1,)  # eq. 3 in eq. 6's place
   weights.constant_acceleration = (0.0,)
   weights.order = (0.0,)
   weights.scale_change = (0.0,)
   weights.box_scale = (0.1,)  # ours
   weights.tight_box = (0.0,)
   weights.box_location = (0.1,)  # ours
+  weights.similarity = (1.0,)  # of DrNet, as the two next
+  weights.confusion = (1e-4,)  # public PyTorch code
+  weights.same_video = (0.5,)
+  weights.other_video = (0.5,)
   return weights
 
 
@@ -246,7 +273,7 @@ def small(config: ConfigDict) -> ConfigDict:
   config.optimiser.multipliers.detector = 0.1
   config.loss_weights.perceptual = (0.0,)
   # P1's weight where people are small (diving): squared errors are a tenth of those at full size.
-  config.loss_weights.dsl = (0.01,)
+  config.loss_weights.dsl = config.loss_weights.css = (0.01,)
   config.loss_weights.box_location = (0.5,)
   config.training.steps = 2_800
   config.training.checkpoint_every = 250

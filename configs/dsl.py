@@ -24,8 +24,8 @@ def synthetic_people():
   config.sampling.far_min = 10.0
   config.optimiser.multipliers.detector = 1.0  # frames are small and square: faster, and it holds
   # Wide upright boxes until people are found, then boxes of their size (a fifth of the frame wide).
-  config.dsl.prior_scale = (0.36, 0.64)
-  config.dsl.tight_scale = (0.18, 0.48)
+  config.scene.prior_scale = (0.36, 0.64)
+  config.scene.tight_scale = (0.18, 0.48)
   config.loss_weights.box_scale = ((0, 0.1), (700, 0.0))
   config.loss_weights.tight_box = ((0, 0.0), (700, 0.1))
   # The mean of eight scenes is seldom the frame's centre: kept on, it draws every box inwards.
@@ -128,9 +128,9 @@ def ski():
 def p1():
   """P1's choices on Human3.6M: L1, no perceptual loss, no jitter, {r, n} swapped with {in, a}."""
   config = human36m()
-  config.dsl.pixel_loss = "l1"
-  config.dsl.swap = "pairs"
-  config.dsl.jitter = False
+  config.scene.pixel_loss = "l1"
+  config.scene.swap = "pairs"
+  config.scene.jitter = False
   config.loss_weights.perceptual = (0.0,)
   return config
 

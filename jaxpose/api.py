@@ -129,13 +129,14 @@ class Model:
     Returns:
       time_variant [N, Dv] (pose), time_invariant [N, Di] (looks), box [N, 4] (s_x, s_y, u_x, u_y on
       the letterboxed frame), box_px [N, 4] (x0, y0, x1, y1 on the image), presence [N] (0 to 1; NaN
-      where the run was not exported), gain [N], mask_max [N].
+      where the run was not exported), gain [N], mask_max [N]. A run that reconstructs nothing has
+      presence 1 and neither gain nor mask.
 
     Raises:
       ValueError: shapes or types do not fit.
     """
     found = self.render(images, backgrounds)
-    return {name: found[name] for name in _EMBEDDED}
+    return _embedded(found)
 
   def render(self, images: Images, backgrounds: Backgrounds) -> Arrays:
     """`embed`, and the pictures in between: crop, decoded, mask_crop, mask_frame, reconstruction.
@@ -162,7 +163,8 @@ class Model:
       pieces.append(outputs)
     found = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     found["box_px"] = self.boxes_on_image(found["box"], images.shape[1:3])
-    found["presence"] = self._presence(found["gain"])
+    if "gain" in found:
+      found["presence"] = self._presence(found["gain"])
     return found
 
   def predict(
@@ -188,8 +190,10 @@ class Model:
     found = self.render(images, backgrounds)
     pose = fitted.predict(found[fitted.feature])
     pose[found["presence"] < 0.5] = np.nan
-    mask = mask_on_image(found["mask_frame"], images.shape[1:3])
-    return {name: found[name] for name in _EMBEDDED} | {"pose3d_mm": pose, "mask": mask}
+    kept = _embedded(found) | {"pose3d_mm": pose}
+    if "mask_frame" in found:
+      kept["mask"] = mask_on_image(found["mask_frame"], images.shape[1:3])
+    return kept
 
   def regressor(self, given: Regressor | str | os.PathLike[str] | None = None) -> Regressor:
     """The given regressor, that of a file, or the run's own.
@@ -223,6 +227,10 @@ class Model:
     if self.calibration is None:
       return np.full(len(gain), np.nan, np.float32)
     return estimate_presence(gain, self.calibration)
+
+
+def _embedded(found: Arrays) -> Arrays:
+  return {name: found[name] for name in _EMBEDDED if name in found}
 
 
 def letterbox(images: Images, size: tuple[int, int]) -> UInt8[np.ndarray, "N h w 3"]:

@@ -1,7 +1,6 @@
 """Sections of a configuration as networks, options and optimisers, for experiment.py."""
 
-import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,23 +55,43 @@ def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
   )
 
 
+def make_scene_options(config: ConfigDict) -> Any:
+  """Section `scene`."""
+  from jaxpose.methods.scene_method import SceneOptions
+
+  scene = config.scene
+  return SceneOptions(
+    decode=scene.decode,
+    pixel_loss=scene.pixel_loss,
+    label_statistics=scene.minimum_std if scene.label_statistics else None,
+    swap=scene.swap,
+    swap_probability=scene.swap_probability,
+    jitter=dict(scene.jitter_strength) if scene.jitter else None,
+    prior_scale=_tuple(scene.prior_scale),
+    tight_scale=_tuple(scene.tight_scale),
+    prior_location=_tuple(scene.prior_location),
+    order_threshold=scene.order_threshold,
+  )
+
+
 def make_dsl_options(config: ConfigDict) -> Any:
   """Section `dsl`."""
   from jaxpose.methods.dsl import DslOptions
 
   dsl = config.dsl
   return DslOptions(
-    pixel_loss=dsl.pixel_loss,
-    label_statistics=dsl.minimum_std if dsl.label_statistics else None,
+    contrast=dsl.contrast,
     d_max=config.sampling.far_min,
-    swap=dsl.swap,
-    swap_probability=dsl.swap_probability,
-    jitter=dict(dsl.jitter_strength) if dsl.jitter else None,
-    prior_scale=_tuple(dsl.prior_scale),
-    tight_scale=_tuple(dsl.tight_scale),
-    prior_location=_tuple(dsl.prior_location),
-    order_threshold=dsl.order_threshold,
+    temperature=dsl.temperature,
+    include_positive=dsl.include_positive,
   )
+
+
+def make_drnet_options(config: ConfigDict) -> Any:
+  """Section `drnet`."""
+  from jaxpose.methods.drnet import DrnetOptions
+
+  return DrnetOptions(discriminator_width=config.drnet.discriminator_width)
 
 
 def make_supervised_options(config: ConfigDict) -> Any:
@@ -120,6 +139,8 @@ def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
   Prints that the run goes on without, where the loss weighs something and they are not given.
   """
   path = config.model.perceptual_weights
+  if not config.scene.decode:
+    return None
   if not path:
     if _ever_positive(loss_weight("perceptual", config.loss_weights.perceptual)):
       print(
@@ -151,15 +172,39 @@ def load_weights(config: ConfigDict, variables: Variables) -> Variables:
   return variables
 
 
-def make_optimiser(config: ConfigDict) -> Any:
-  """Section `optimiser`, over the steps of section `training`."""
+def make_optimisers(config: ConfigDict, objectives: Mapping[str, Any]) -> dict[str, Any]:
+  """An optimiser by section `optimiser` for each objective, over the steps of section `training`.
+
+  DrNet's discriminator has its own learning rate and first moment (section `drnet`).
+
+  Raises:
+    ValueError: a group is to be frozen that no objective trains.
+  """
+  from jaxpose.methods import drnet
+
+  trained = {group for objective in objectives.values() for group in objective.parameters}
+  for group in config.optimiser.frozen:
+    if group not in trained:
+      raise ValueError(
+        f"config.optimiser.frozen names {group!r}: this method trains {', '.join(sorted(trained))}"
+      )
+  optimisers = {}
+  for name, objective in objectives.items():
+    values = config.optimiser
+    if name == drnet.GROUP:
+      values = values.copy_and_resolve_references()
+      values.learning_rate, values.beta1 = config.drnet.learning_rate, config.drnet.beta1
+    optimisers[name] = _make_optimiser(values, config.training.steps, objective.parameters)
+  return optimisers
+
+
+def _make_optimiser(values: ConfigDict, steps: int, groups: Collection[str]) -> Any:
   from jaxpose.training import optimiser
 
-  values = config.optimiser
   schedule = optimiser.make_schedule(
     schedule=values.schedule,
     learning_rate=values.learning_rate,
-    steps=config.training.steps,
+    steps=steps,
     warmup_steps=values.warmup_steps,
     final_fraction=values.final_fraction,
     boundaries=[(int(step), float(factor)) for step, factor in values.boundaries],
@@ -172,12 +217,8 @@ def make_optimiser(config: ConfigDict) -> Any:
     epsilon=values.epsilon,
     weight_decay=values.weight_decay,
     clip_norm=values.clip_norm,
-    multipliers={
-      group: value
-      for group, value in values.multipliers.items()
-      if value != 1 and (group != "detector" or config.model.detector)
-    },
-    frozen=tuple(values.frozen),
+    multipliers={g: v for g, v in values.multipliers.items() if v != 1 and g in groups},
+    frozen=tuple(group for group in values.frozen if group in groups),
   )
 
 
@@ -218,20 +259,18 @@ def make_run_settings(
 
 
 def make_watches(config: ConfigDict) -> Any:
-  """The warnings of section `training`: none where there is no box or mask that could collapse.
-
-  Without a detector every box is the whole frame, which is no sign of anything.
-  """
+  """The warnings of section `training`: none of a box or mask that the method does not have."""
   from jaxpose.training.monitor import make_collapse_watches
 
   if "supervised" in config.methods:
     return ()
   training = config.training
-  return make_collapse_watches(
+  box, mask = make_collapse_watches(
     box_scale_low=training.box_scale_low,
-    box_scale_high=training.box_scale_high if config.model.detector else math.inf,
+    box_scale_high=training.box_scale_high,
     mask_max_low=training.mask_max_low,
   )
+  return ((box,) if config.model.detector else ()) + ((mask,) if config.scene.decode else ())
 
 
 def loss_weight(name: str, weight: Any) -> Any:

@@ -47,6 +47,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
       *("model.crop_size", "model.detector_shrink", "model.time_variant", "data.prefetch"),
       *("model.decoder.base", "model.decoder.base_channels", "model.decoder.convolutions"),
       *("probe.width", "probe.depth", "probe.steps", "probe.batch_size", "report.frames"),
+      "drnet.discriminator_width",
     ),
     (_is_whole(1), "a whole number of at least 1"),
   ),
@@ -63,15 +64,20 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
       *("sampling.near_max", "sampling.far_min", "sampling.spacing_min", "sampling.spacing_max"),
       *("optimiser.learning_rate", "optimiser.weight_decay", "optimiser.clip_norm"),
       *("optimiser.beta1", "optimiser.beta2", "optimiser.epsilon", "optimiser.final_fraction"),
-      *("probe.learning_rate", "probe.dropout", "model.decoder.dropout", "dsl.minimum_std"),
-      *("dsl.swap_probability", "dsl.order_threshold", "supervised.enlarge", "supervised.shift"),
+      *("probe.learning_rate", "probe.dropout", "model.decoder.dropout", "scene.minimum_std"),
+      *(
+        "scene.swap_probability",
+        "scene.order_threshold",
+        "supervised.enlarge",
+        "supervised.shift",
+      ),
       *("supervised.scale", "training.box_scale_low", "training.box_scale_high"),
-      "training.mask_max_low",
+      *("training.mask_max_low", "dsl.temperature", "drnet.learning_rate", "drnet.beta1"),
     ),
     (_is_number, "a finite number"),
   ),
   **dict.fromkeys(
-    ("dsl.prior_scale", "dsl.tight_scale", "dsl.prior_location"), (_is_pair, "two numbers")
+    ("scene.prior_scale", "scene.tight_scale", "scene.prior_location"), (_is_pair, "two numbers")
   ),
   **dict.fromkeys(
     ("data.also", "probe.references", "optimiser.frozen"), (_is_row(_is_text), "a list of texts")

@@ -19,7 +19,7 @@ Variables = dict[str, Any]
 
 CONFIG_FILE = "config.json"
 SPLITS = ("train", "validation", "test")
-METHODS = ("dsl", "supervised")  # a section of the configuration holds the options of each
+METHODS = ("dsl", "drnet", "supervised")  # a section of the configuration holds the options of each
 
 # What a method may be shown of a batch of frames.
 _FRAMES = ("image", "background", "box_px")
@@ -148,6 +148,7 @@ class Experiment:
         gravity=gravity,
         spacing_min=sampling.spacing_min,
         spacing_max=sampling.spacing_max,
+        second_far=sampling.second_far,
         labels=self.is_supervised,
       ),
       image_size=self.image_size,
@@ -208,6 +209,7 @@ class Experiment:
 
     Only training needs the perceptual network.
     """
+    from jaxpose.methods.drnet import build_drnet
     from jaxpose.methods.dsl import build_dsl
     from jaxpose.methods.supervised import build_supervised
 
@@ -226,7 +228,10 @@ class Experiment:
       options = building.make_supervised_options(self.config)
       return build_supervised(encoder, self.label_statistics, options)
     perceptual = building.load_perceptual(self.config) if training else None
-    return build_dsl(scene, building.make_dsl_options(self.config), perceptual)
+    seen = building.make_scene_options(self.config)
+    if name == "drnet":
+      return build_drnet(scene, seen, building.make_drnet_options(self.config), perceptual)
+    return build_dsl(scene, seen, building.make_dsl_options(self.config), perceptual)
 
   @property
   def is_supervised(self) -> bool:
@@ -255,11 +260,11 @@ class Experiment:
     return [source.dataset for source in self._sources("train")]
 
   def loss_weights(self) -> dict[str, Any]:
-    """Weight of every term that the method has."""
+    """Weight of every term that the method has; those of others are of no account."""
     weights = {
       name: building.loss_weight(name, value) for name, value in self.config.loss_weights.items()
     }
-    return {n: w for n, w in weights.items() if n in self._terms or n != "perceptual"}
+    return {n: w for n, w in weights.items() if n in self._terms}
 
   @property
   def _terms(self) -> set[str]:
@@ -281,7 +286,7 @@ class Experiment:
       building.make_run_settings(config, self.fingerprint(), self._data_fingerprint(), self._terms),
       initial_batch=self.train_batches(over).peek(),
       workdir=self.workdir,
-      optimisers={name: building.make_optimiser(config) for name in self.method.objectives},
+      optimisers=building.make_optimisers(config, self.method.objectives),
       loss_weights=self.loss_weights(),
       evaluators=[
         loop.make_validation(
@@ -352,8 +357,13 @@ class Experiment:
     self.require_self_supervised()
     return self._jitted(self._trained_method.render, variables)
 
+  @property
+  def decodes(self) -> bool:
+    """Are frames reconstructed? If not there are no masks, and everywhere counts as occupied."""
+    return bool(self.config.scene.decode) and not self.is_supervised
+
   def make_decode(self, variables: Variables) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """(time_variant, time_invariant) -> (crop, mask), as numpy."""
+    """(time_variant, time_invariant) -> (crop, mask), as numpy; only where the run decodes."""
     import jax
 
     placed = jax.device_put(variables)

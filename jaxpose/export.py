@@ -5,7 +5,8 @@ Columns (N frames, in order of sequence, camera, frame):
   time_variant [N, Dv], time_invariant [N, Di]
   box [N, 4]            (s_x, s_y, u_x, u_y), see geometry.box_to_corners_px; box_px [N, 4] px
   mask_box_px [N, 4]    px of the smallest box around the mask ≥ 0.5; NaN where there is none
-  presence [N]          0 (empty) to 1 (a person), calibrated on the training frames' presence_gain
+  presence [N]          0 (empty) to 1 (a person), calibrated on the training frames' presence_gain;
+                        1 where the run reconstructs nothing, which has no masks and gains either
   presence_gain [N]     squared error of the bare background minus that of the reconstruction
   background_error [N]  squared error of the bare background
   mask_max [N]          largest value of the unnormalised mask
@@ -172,8 +173,13 @@ def is_exported(folder: str | os.PathLike[str], split: str, source: Source) -> b
   return "source" in found and str(found["source"]) == source.digest(split)
 
 
-def load_calibration(embeddings: Mapping[str, Any]) -> PresenceCalibration:
-  """The border between empty frames and frames with a person that an export was made with."""
+def load_calibration(embeddings: Mapping[str, Any]) -> PresenceCalibration | None:
+  """The border between empty frames and frames with a person that an export was made with.
+
+  None where the run reconstructs nothing and takes every frame for occupied.
+  """
+  if "presence_calibration" not in embeddings:
+    return None
   return PresenceCalibration(*(float(v) for v in embeddings["presence_calibration"]))
 
 

@@ -41,7 +41,9 @@ class OverlayWriter:
 
   def write(self, images: list[Image], found: dict[str, np.ndarray], skeleton: Skeleton) -> None:
     """Draws what was found on each frame (RGB) and appends it."""
-    masks = mask_on_image(found["mask_frame"], (self._height, self._width))
+    size = (self._height, self._width)
+    none = np.zeros((len(images), *size), np.float32)  # of a run that reconstructs nothing
+    masks = mask_on_image(found["mask_frame"], size) if "mask_frame" in found else none
     for i, image in enumerate(images):
       small = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
       box = ((found["box_px"][i].reshape(2, 2) + 0.5) * self._scale - 0.5).ravel()

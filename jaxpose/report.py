@@ -72,7 +72,7 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
   exported = _load_embeddings(workdir)
   variables = experiment.restore(which)
   render = experiment.make_render(variables)
-  decode = experiment.make_decode(variables)
+  decode = experiment.make_decode(variables) if experiment.decodes else None
   report = Report(
     title=f"jaxpose: {workdir.resolve().name}",
     date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
@@ -252,8 +252,7 @@ def _warnings(exported: Mapping[str, Mapping[str, Any]]) -> list[str]:
     size = np.maximum(box[:, 2:] - box[:, :2], 1e-6)
     if len(box) > 1 and (box.std(axis=0) < 0.01 * size.mean()).all():
       found.append(f"{split}: the box is the same on all frames; the detector has not moved.")
-    mask = np.asarray(arrays["mask_max"], np.float64)
-    if np.nanmedian(mask) < 0.05:
+    if "mask_max" in arrays and np.nanmedian(np.asarray(arrays["mask_max"], np.float64)) < 0.05:
       found.append(f"{split}: the mask is nearly empty on most frames; nothing is painted.")
     presence = np.asarray(arrays["presence"])
     if (presence < 0.5).all():

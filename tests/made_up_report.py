@@ -53,13 +53,12 @@ def frame_view(rng: np.random.Generator, title: str) -> content.FrameView:
     title=title,
     image=image,
     background=background,
-    reconstruction=image,
     crop=crop,
-    decoded=crop,
-    mask_crop=mask[16:80, 28:92],
-    mask_frame=mask,
     box_px=np.array([42.0, 18, 80, 78]),
     box_true_px=np.array([45.0, 20, 75, 76]),
+    painted=content.Painted(
+      decoded=crop, mask_crop=mask[16:80, 28:92], mask_frame=mask, reconstruction=image
+    ),
     notes="IoU 0.74, presence 0.98",
   )
 
@@ -85,7 +84,7 @@ def make_report(name: str = "walk <1>") -> content.Report:
         "test",
         [f.crop for f in frames],
         [f.crop for f in frames[:2]],
-        [[f.crop, f.decoded] for f in frames],
+        [[f.crop, f.painted.decoded] for f in frames],
       )
     ],
     backgrounds=[(f"{name}, cam{i}", f.background) for i, f in enumerate(frames)],

@@ -154,3 +154,19 @@ def test_wrong_arrays_are_refused(tmp_path):
     make_model(tmp_path, 0)
   with pytest.raises(FileNotFoundError, match=r"launch/probe\.py"):
     model.predict(image[None], empty)
+
+
+def test_a_run_that_reconstructs_nothing_takes_every_frame_for_occupied(tmp_path):
+  frames = made_up_run.Dataset().read(np.arange(3), image_size=SIZE, with_labels=True)
+  painted = ("decoded", "mask_crop", "mask_frame", "reconstruction", "gain", "mask_max")
+
+  def render(batch):
+    found = {k: v for k, v in made_up_run.render(batch).items() if k not in painted}
+    return {**found, "presence": np.ones(len(found["box"]), np.float32)}
+
+  model = make_model(tmp_path, render=render, calibration=None)
+  save_regressor(tmp_path / "regressor.npz", made_up_run.regressor())
+  found = model.predict(frames["image"], frames["background"])
+  np.testing.assert_array_equal(found["presence"], [1, 1, 1])
+  assert np.isfinite(found["pose3d_mm"]).all()
+  assert not {"mask", "gain", "mask_max"} & set(found)

@@ -13,7 +13,10 @@ from tiny_data import LEG
 from configs import dsl, supervised
 from jaxpose import building
 from jaxpose.data.index import Dataset
+from jaxpose.method import Objective
+from jaxpose.methods.drnet import GROUP, DrnetOptions
 from jaxpose.methods.dsl import DslOptions
+from jaxpose.methods.scene_method import SceneOptions
 from jaxpose.methods.supervised import SupervisedOptions
 from jaxpose.models import resnet, torch_weights
 
@@ -76,26 +79,26 @@ def test_an_empty_detector_leaves_it_out():
 # --- options -----------------------------------------------------------------------------------
 
 
-def test_options_of_dsl():
+def test_options_of_a_scene():
   config = make_config(
     **{
-      "sampling.far_min": 77.0,
-      "dsl.pixel_loss": "l1",
-      "dsl.label_statistics": True,
-      "dsl.minimum_std": 0.07,
-      "dsl.swap": "pairs",
-      "dsl.swap_probability": 0.3,
-      "dsl.prior_scale": (0.4, 0.6),
-      "dsl.tight_scale": (0.2, 0.45),
-      "dsl.prior_location": (0.1, -0.2),
-      "dsl.order_threshold": 0.02,
-      **{f"dsl.jitter_strength.{name}": value for name, value in STRENGTH.items()},
+      "scene.decode": False,
+      "scene.pixel_loss": "l1",
+      "scene.label_statistics": True,
+      "scene.minimum_std": 0.07,
+      "scene.swap": "pairs",
+      "scene.swap_probability": 0.3,
+      "scene.prior_scale": (0.4, 0.6),
+      "scene.tight_scale": (0.2, 0.45),
+      "scene.prior_location": (0.1, -0.2),
+      "scene.order_threshold": 0.02,
+      **{f"scene.jitter_strength.{name}": value for name, value in STRENGTH.items()},
     }
   )
-  expected = DslOptions(
+  expected = SceneOptions(
+    decode=False,
     pixel_loss="l1",
     label_statistics=0.07,
-    d_max=77.0,
     swap="pairs",
     swap_probability=0.3,
     jitter=STRENGTH,
@@ -104,11 +107,26 @@ def test_options_of_dsl():
     prior_location=(0.1, -0.2),
     order_threshold=0.02,
   )
-  assert building.make_dsl_options(config) == expected
-  assert building.make_dsl_options(from_json(config)) == expected
-  config.dsl.jitter = config.dsl.label_statistics = False
-  off = building.make_dsl_options(config)
+  assert building.make_scene_options(config) == expected
+  assert building.make_scene_options(from_json(config)) == expected
+  config.scene.jitter = config.scene.label_statistics = False
+  off = building.make_scene_options(config)
   assert (off.jitter, off.label_statistics) == (None, None)
+
+
+def test_options_of_dsl_and_drnet():
+  config = make_config(
+    **{
+      "sampling.far_min": 77.0,
+      "dsl.contrast": "css",
+      "dsl.temperature": 0.3,
+      "dsl.include_positive": False,
+      "drnet.discriminator_width": 12,
+    }
+  )
+  expected = DslOptions(contrast="css", d_max=77.0, temperature=0.3, include_positive=False)
+  assert building.make_dsl_options(config) == expected
+  assert building.make_drnet_options(config) == DrnetOptions(discriminator_width=12)
 
 
 def test_options_of_a_supervised_network():
@@ -131,12 +149,52 @@ def test_options_of_a_supervised_network():
   assert building.make_supervised_options(config).jitter is None
 
 
-def test_a_multiplier_of_a_detector_that_the_scene_has_not_says_nothing():
+def make_optimiser(config, *groups):
+  """The optimiser of one objective that trains the groups."""
+  return building.make_optimisers(config, {"dsl": Objective((), groups)})["dsl"]
+
+
+def test_a_multiplier_of_a_group_that_is_not_trained_says_nothing():
   config = make_config()
   config.optimiser.multipliers = ConfigDict({"detector": 0.1, "encoder": 1.0})
-  assert dict(building.make_optimiser(config).multipliers) == {"detector": 0.1}
-  config.model.detector = ""
-  assert dict(building.make_optimiser(config).multipliers) == {}
+  found = make_optimiser(config, "detector", "encoder")
+  assert dict(found.multipliers) == {"detector": 0.1}
+  assert dict(make_optimiser(config, "encoder").multipliers) == {}
+
+
+def test_a_frozen_group_that_no_objective_trains_is_an_error():
+  config = make_config(**{"optimiser.frozen": ("decoder",)})
+  assert make_optimiser(config, "encoder", "decoder").frozen == ("decoder",)
+  with pytest.raises(ValueError, match=r"frozen names 'decoder': this method trains encoder"):
+    make_optimiser(config, "encoder")
+
+
+def test_the_discriminator_of_drnet_has_its_own_rate():
+  config = make_config(
+    **{
+      "optimiser.learning_rate": 0.4,
+      "optimiser.schedule": "constant",
+      "optimiser.frozen": ("detector",),
+      "drnet.learning_rate": 0.2,
+      "drnet.beta1": 0.0,
+      "optimiser.epsilon": 3.0,
+      "optimiser.beta2": 0.0,
+    }
+  )
+  objectives = {
+    "drnet": Objective((), ("detector", "encoder")),
+    GROUP: Objective((), (GROUP,)),
+  }
+  found = building.make_optimisers(config, objectives)
+  assert found["drnet"].frozen == ("detector",)
+  assert found[GROUP].frozen == ()
+  rates = [float(found[name].learning_rate(0)) for name in objectives]
+  np.testing.assert_allclose(rates, [0.4, 0.2])
+  params = {GROUP: jnp.array([1.0])}
+  transform = found[GROUP].transform
+  _, state = transform.update({GROUP: jnp.array([5.0])}, transform.init(params), params)
+  updates, _ = transform.update({GROUP: jnp.array([2.0])}, state, params)
+  np.testing.assert_allclose(updates[GROUP], [-0.2 * 2 / 5], rtol=1e-5)  # no memory of the 5
 
 
 def test_the_optimiser_is_the_configured_one():
@@ -155,7 +213,7 @@ def test_the_optimiser_is_the_configured_one():
   )
   config.optimiser.multipliers = ConfigDict({"encoder": 0.25})
   for values in (config, from_json(config)):
-    found = building.make_optimiser(values)
+    found = make_optimiser(values, "detector", "encoder", "decoder")
     assert (found.frozen, dict(found.multipliers)) == (("detector",), {"encoder": 0.25})
     np.testing.assert_allclose([found.learning_rate(i) for i in (0, 21, 41)], [0.4, 0.2, 0.02])
     params = {"encoder": jnp.array([[1.0]]), "decoder": jnp.array([[2.0]])}
@@ -181,7 +239,7 @@ def test_a_cosine_ends_with_the_training():
       "optimiser.epsilon": 3.0,
     }
   )
-  found = building.make_optimiser(config)
+  found = make_optimiser(config, "encoder")
   rates = [float(found.learning_rate(step)) for step in (10, 20, 50, 80)]
   np.testing.assert_allclose(rates, [0.2, 0.4, 0.25, 0.1], rtol=1e-6)
   params = {"encoder": jnp.array([1.0])}
@@ -211,9 +269,10 @@ def test_boxes_are_watched_where_there_is_a_detector():
   box, mask = building.make_watches(make_config(**changes))
   assert (box.summary, box.low, box.high) == ("box_scale_mean", 0.3, 0.9)
   assert (mask.summary, mask.low) == ("mask_max_mean", 0.04)
-  box, mask = building.make_watches(make_config(**changes, **{"model.detector": ""}))
-  assert box.low <= 1.0 <= box.high  # the whole frame
-  assert mask.low == 0.04
+  (only,) = building.make_watches(make_config(**changes, **{"model.detector": ""}))
+  assert only == mask
+  (only,) = building.make_watches(make_config(**changes, **{"scene.decode": False}))
+  assert only == box
   assert building.make_watches(make_config(supervised)) == ()
 
 

@@ -38,7 +38,7 @@ def test_all_configurations_pass_and_every_checked_key_is_one():
     ("probe.label_counts", (), "shares"),
     ("probe.label_counts", ((1, 2),), "shares"),
     ("probe.seeds", ("one",), "whole numbers"),
-    ("dsl.prior_scale", (0.5,), "two numbers"),
+    ("scene.prior_scale", (0.5,), "two numbers"),
     ("data.also", (3,), "texts"),
     ("methods", (), "texts"),
   ],

@@ -142,7 +142,7 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
     assert print_of(**{f"training.{name}": 1}) == own
   assert print_of(**{"sampling.near_max": 7.0}) != own
   assert print_of(**{"training.best_by": "dsl"}) != own
-  assert print_of(**{"dsl.swap_probability": 0.1}) != own
+  assert print_of(**{"scene.swap_probability": 0.1}) != own
   # options of a method that the run does not use
   assert print_of(**{"supervised.enlarge": 2.0}) == own
 
@@ -154,12 +154,12 @@ def test_clear_errors(config, tmp_path):
     Experiment(config, tmp_path).dataset("tset")
   other = config.copy_and_resolve_references()
   other.methods = ("ddsl",)
-  with pytest.raises(ValueError, match="'ddsl'; there are dsl, supervised"):
+  with pytest.raises(ValueError, match="'ddsl'; there are dsl, drnet, supervised"):
     Experiment(other, tmp_path).method  # noqa: B018
   for wrong, message in (
-    ({"methods": ("dsl", "supervised")}, "name one method of dsl, supervised"),
+    ({"methods": ("dsl", "supervised")}, "name one method of dsl, drnet, supervised"),
     ({"compute_dtype": "bfloat"}, r"config\.compute_dtype is 'bfloat': choose float32"),
-    ({"dsl.pixel_loss": "huber"}, "pixel_loss must be one of l1, l2, not 'huber'"),
+    ({"scene.pixel_loss": "huber"}, "pixel_loss must be one of l1, l2, not 'huber'"),
   ):
     other = config.copy_and_resolve_references()
     other.update_from_flattened_dict(wrong)

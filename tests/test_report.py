@@ -84,6 +84,29 @@ def test_a_finished_run_makes_a_whole_page(tmp_path):
   assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_run_that_reconstructs_nothing_shows_frames_and_crops(tmp_path, monkeypatch):
+  experiment = make_run(tmp_path)
+  gone = ("mask_max", "mask_box_px", "presence_gain", "presence_calibration")
+  arrays = made_up_run.embeddings(experiment.dataset("test"))
+  kept = {k: v for k, v in arrays.items() if k not in gone}
+  for split in ("train", "test"):
+    save_embeddings(tmp_path / "embeddings" / f"{split}.npz", kept)
+  painted = ("decoded", "mask_crop", "mask_frame", "reconstruction", "gain", "mask_max")
+  monkeypatch.setattr(experiment, "decodes", False, raising=False)
+  whole = made_up_run.render
+  monkeypatch.setattr(
+    experiment,
+    "make_render",
+    lambda variables: lambda frames: {k: v for k, v in whole(frames).items() if k not in painted},
+  )
+  text = html.unescape(report.make_report(experiment).read_text(encoding="utf-8"))
+  assert "test: random frames" in text
+  assert "test: worst by box IoU" in text
+  assert "crop: " in text
+  for part in ("worst reconstructions", "reconstruction: ", "mask on frame", "In other looks"):
+    assert part not in text, part
+
+
 def test_a_run_without_labels_or_probe_has_a_page_too(tmp_path):
   experiment = make_run(tmp_path)
   arrays = made_up_run.embeddings(experiment.dataset("train"))

@@ -36,6 +36,7 @@ class TemporalConfig:
     unit: of all distances: "frames" of the source, or "s".
     gravity: (first step, share of the examples that are equidistant quadruples of a fall).
     spacing_min, spacing_max: distance of neighbouring frames of such a quadruple.
+    second_far: a second far frame takes the place of the intermediate one.
     labels: adds present, box, 3D pose and joint validity of each frame. It changes no draw, and so
       no fingerprint.
   """
@@ -47,6 +48,7 @@ class TemporalConfig:
   gravity: tuple[tuple[int, float], ...] = ((0, 0.0),)
   spacing_min: float = 1
   spacing_max: float = 1
+  second_far: bool = False
   labels: bool = dataclasses.field(default=False, repr=False)
 
 
@@ -196,7 +198,9 @@ class BatchMaker:
       rows = np.flatnonzero((source == number) & ~gravity)
       triplets, quadruples = tables.triplets[number], tables.quadruples[number]
       if rows.size and triplets is not None:
-        ids[rows] = sampling.sample_triplets(triplets, self.seed, examples[rows])
+        ids[rows] = sampling.sample_triplets(
+          triplets, self.seed, examples[rows], second_far=self.temporal.second_far
+        )
       rows = np.flatnonzero((source == number) & gravity)
       if rows.size and quadruples is not None:
         ids[rows] = sampling.sample_quadruples(quadruples, self.seed, examples[rows])

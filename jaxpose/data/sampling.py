@@ -176,7 +176,7 @@ def _too_short(
 
 
 def sample_triplets(
-  table: Triplets, seed: int, examples: Int[np.ndarray, " B"]
+  table: Triplets, seed: int, examples: Int[np.ndarray, " B"], *, second_far: bool = False
 ) -> Int[np.ndarray, "B 4"]:
   """Ids of (reference, near, intermediate, far) frames, P1 eq. 6.
 
@@ -184,6 +184,10 @@ def sample_triplets(
   frames within near_max on either side, far among those from far_min to far_max on either side, and
   intermediate among those on far's side with d(near) < d(intermediate) < d(far), as far as each
   choice leaves one for the next.
+
+  Args:
+    second_far: in the intermediate frame's place a second far one, drawn like the first (P2 §4.2:
+      two negatives for CSS).
   """
   clock = table.clock
   place = pick(uniform(seed, _REFERENCE, examples), len(table.references))
@@ -204,9 +208,15 @@ def sample_triplets(
   far_right = np.maximum(clock.seek(track, now + table.far_min, "left"), right + 1)
   count_left = np.maximum(far_left - reach.left + 1, 0)
   count_right = np.maximum(reach.right - far_right + 1, 0)
-  k = pick(uniform(seed, _FAR, examples), count_left + count_right)
-  on_left = k < count_left
-  far = np.where(on_left, far_left - k, far_right + k - count_left)
+
+  def draw_far(stream: int) -> tuple[np.ndarray, np.ndarray]:
+    k = pick(uniform(seed, stream, examples), count_left + count_right)
+    on_left = k < count_left
+    return np.where(on_left, far_left - k, far_right + k - count_left), on_left
+
+  far, on_left = draw_far(_FAR)
+  if second_far:
+    return np.stack([ref, near, draw_far(_INTERMEDIATE)[0], far], axis=1)
   between = np.where(on_left, left - far, far - right)
   k = pick(uniform(seed, _INTERMEDIATE, examples), between)
   intermediate = np.where(on_left, left - k, right + k)

@@ -20,12 +20,13 @@ def to_float(images: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def flat(values: Shaped[Array, "B T *rest"]) -> Shaped[Array, " N *rest"]:
   """All frames of all samples, one after the other."""
-  return values.reshape((-1, *values.shape[2:]))
+  return values.reshape((values.shape[0] * values.shape[1], *values.shape[2:]))
 
 
 def samples(values: Shaped[Array, " N *rest"]) -> Shaped[Array, "B T *rest"]:
   """The inverse of `flat`."""
-  return values.reshape((-1, FRAMES_PER_SAMPLE, *values.shape[1:]))
+  count = values.shape[0] // FRAMES_PER_SAMPLE
+  return values.reshape((count, FRAMES_PER_SAMPLE, *values.shape[1:]))
 
 
 def per_sample(values: Float[Array, " N"]) -> Float[Array, " B"]:

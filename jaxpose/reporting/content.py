@@ -12,29 +12,41 @@ Image = UInt8[np.ndarray, "_ _ 3"]  # of any size
 
 
 @dataclasses.dataclass
+class Painted:
+  """What a decoder makes of a frame.
+
+  Attributes:
+    decoded: what it makes of the crop.
+    mask_crop, mask_frame: in [0, 1], in the crop and on the frame.
+    reconstruction: what the networks paint over the background.
+  """
+
+  decoded: Image
+  mask_crop: Float[np.ndarray, "h w"]
+  mask_frame: Float[np.ndarray, "H W"]
+  reconstruction: Image
+
+
+@dataclasses.dataclass
 class FrameView:
   """All that the networks make of one frame.
 
   Attributes:
     title: sequence, camera and frame.
-    image, background, reconstruction: the frame, the scene without the person, and what the
-      networks paint.
-    crop, decoded: what the encoder sees and what the decoder makes of it.
-    mask_crop, mask_frame: in [0, 1], in the crop and on the frame.
+    image, background: the frame, and the scene without the person.
+    crop: what the encoder sees.
     box_px, box_true_px: x0, y0, x1, y1; NaN where unknown.
+    painted: None where nothing is decoded.
     notes: numbers to show beside the title.
   """
 
   title: str
   image: Image
   background: Image
-  reconstruction: Image
   crop: Image
-  decoded: Image
-  mask_crop: Float[np.ndarray, "h w"]
-  mask_frame: Float[np.ndarray, "H W"]
   box_px: Float[np.ndarray, " 4"]
   box_true_px: Float[np.ndarray, " 4"]
+  painted: Painted | None
   notes: str = ""
 
 

@@ -10,7 +10,7 @@ from jaxpose import drawing, geometry
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import boxes
 from jaxpose.evaluation.blocks import blocks
-from jaxpose.reporting.content import FrameGroup, FrameView, Image, SwapGrid
+from jaxpose.reporting.content import FrameGroup, FrameView, Image, Painted, SwapGrid
 from jaxpose.reporting.markup import number
 
 Arrays = dict[str, np.ndarray]
@@ -99,19 +99,24 @@ def frame_view(dataset: Any, rendered: Arrays, i: int, presence: float | None) -
   known = {0: "known to be empty"}.get(int(rendered["present"][i]))
   notes += [known] if known else []
   where = (int(rendered[k][i]) for k in ("sequence", "camera", "frame"))
-  height, width = image.shape[:2]
   return FrameView(
     title=frame_title(dataset, *where),
     image=image,
     background=rendered["background"][i],
-    reconstruction=drawing.to_rgb(rendered["reconstruction"][i]),
     crop=drawing.to_rgb(rendered["crop"][i]),
-    decoded=drawing.to_rgb(rendered["decoded"][i]),
-    mask_crop=np.squeeze(rendered["mask_crop"][i]),
-    mask_frame=rendered["mask_frame"][i].reshape(height, width),
     box_px=found,
     box_true_px=true,
+    painted=_painted(rendered, i) if "reconstruction" in rendered else None,
     notes=", ".join(notes),
+  )
+
+
+def _painted(rendered: Arrays, i: int) -> Painted:
+  return Painted(
+    decoded=drawing.to_rgb(rendered["decoded"][i]),
+    mask_crop=np.squeeze(rendered["mask_crop"][i]),
+    mask_frame=rendered["mask_frame"][i].reshape(rendered["image"].shape[1:3]),
+    reconstruction=drawing.to_rgb(rendered["reconstruction"][i]),
   )
 
 
@@ -157,6 +162,8 @@ def gather_frames(
     arrays = render_frames(dataset, frame_ids(dataset, embeddings, bad), render, image_size)
     note = f"The {len(bad)} lowest of {np.isfinite(iou).sum()} frames with a person and a true box."
     groups.append(FrameGroup(split, "worst by box IoU", note, views(arrays, range(len(bad)), bad)))
+  if "reconstruction" not in rendered:
+    return groups
   errors = np.where(presence[rows] >= 0.5, reconstruction_errors(rendered), -np.inf)
   order = [i for i in np.argsort(-errors)[:worst] if np.isfinite(errors[i])]
   if order:
@@ -195,7 +202,7 @@ def gather_swaps(
   dataset: Any,
   embeddings: Mapping[str, Any],
   render: Render,
-  decode: Decode,
+  decode: Decode | None,
   *,
   split: str,
   image_size: tuple[int, int],
@@ -204,10 +211,11 @@ def gather_swaps(
 ) -> SwapGrid | None:
   """Poses of `count` random frames in the looks of up to as many others, of different subjects.
 
-  None where fewer than two frames show a person, or the networks do not split pose from looks.
+  None where fewer than two frames show a person, or the networks do not split pose from looks or
+  decode nothing (`decode` None).
   """
   rows = np.flatnonzero(np.asarray(embeddings["presence"]) >= 0.5)
-  if len(rows) < 2 or embeddings["time_invariant"].shape[-1] == 0:
+  if decode is None or len(rows) < 2 or embeddings["time_invariant"].shape[-1] == 0:
     return None
   rows = np.random.default_rng(seed).permutation(rows)
   _, first = np.unique(np.asarray(embeddings["subject"][rows]), return_index=True)

@@ -76,16 +76,17 @@ def _frame_card(frame: FrameView) -> Html:
   image, factor = drawing.enlarge(frame.image, _SIDE)
   boxed = drawing.draw_box(image, drawing.scale_px(frame.box_true_px, factor), drawing.GREEN, 3)
   boxed = drawing.draw_box(boxed, drawing.scale_px(frame.box_px, factor), drawing.RED, 3)
-  tinted = drawing.tint_mask(frame.image, frame.mask_frame, drawing.BLUE, 0.7)
-  pictures: list[tuple[str, Image]] = [
-    ("frame, boxes", boxed),
-    ("crop", frame.crop),
-    ("decoded", frame.decoded),
-    ("mask in crop", drawing.to_rgb(frame.mask_crop)),
-    ("mask on frame", drawing.enlarge(tinted, _SIDE)[0]),
-    ("reconstruction", frame.reconstruction),
-    ("background", frame.background),
-  ]
+  pictures: list[tuple[str, Image]] = [("frame, boxes", boxed), ("crop", frame.crop)]
+  if frame.painted is not None:
+    painted = frame.painted
+    tinted = drawing.tint_mask(frame.image, painted.mask_frame, drawing.BLUE, 0.7)
+    pictures += [
+      ("decoded", painted.decoded),
+      ("mask in crop", drawing.to_rgb(painted.mask_crop)),
+      ("mask on frame", drawing.enlarge(tinted, _SIDE)[0]),
+      ("reconstruction", painted.reconstruction),
+      ("background", frame.background),
+    ]
   cells = join(*(picture(image_uri(p), name, alt=f"{name}: {frame.title}") for name, p in pictures))
   heading = element("h4", frame.title, " ", element("span", frame.notes))
   return element("div", heading, element("div", cells, class_="strip"), class_="card")

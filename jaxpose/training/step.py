@@ -191,27 +191,24 @@ def _part(
 ) -> tuple[dict[str, Any], tuple[Variables, Sums, dict[str, Any]]]:
   """This device's share of every objective's gradient, from one forward pass."""
 
-  def shares(trained: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    params = {**variables["params"], **trained}
+  def share(own: dict[str, Any], objective: str) -> tuple[Any, Any]:
+    params = {**variables["params"], **own}
     terms, new, outputs = method.terms({**variables, "params": params}, batch, rng, True)
     sums = {name: _local_sums(*term) for name, term in terms.items()}
     whole = denominators or parallel.psum({name: weight for name, (_, weight) in sums.items()})
-    totals = {}
-    for name, objective in method.objectives.items():
-      _check_terms(name, objective.terms, terms)
-      totals[name] = sum(
-        (weights[t] * _divide(sums[t][0], whole[t]) for t in objective.terms), jnp.zeros(())
-      )
-    return totals, (new, sums, _mean_summaries(outputs))
+    names = method.objectives[objective].terms
+    _check_terms(objective, names, terms)
+    total = sum((weights[t] * _divide(sums[t][0], whole[t]) for t in names), jnp.zeros(()))
+    return total, (new, sums, _mean_summaries(outputs))
 
-  trained = {g: variables["params"][g] for names in groups.values() for g in names}
-  totals, pull_back, (new, sums, summaries) = jax.vjp(shares, trained, has_aux=True)
-  gradients = {}
-  for name, names in groups.items():
-    seed = {other: jnp.asarray(float(other == name), x.dtype) for other, x in totals.items()}
-    (gradient,) = pull_back(seed)
-    gradients[name] = {group: gradient[group] for group in names}
-  return gradients, (new, sums, summaries)
+  # Each objective goes back through what leads to its own parameters and no further; the forward
+  # passes are the same, and the compiler makes one of them.
+  gradients: dict[str, Any] = {}
+  found: Any = None
+  for name, members in groups.items():
+    own = {group: variables["params"][group] for group in members}
+    gradients[name], found = jax.grad(share, has_aux=True)(own, name)
+  return gradients, found
 
 
 def _weight_sums(method: Method, variables: Variables, parts: Any, rng: Any) -> dict[str, Any]:

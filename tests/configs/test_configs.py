@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configs import dsl, supervised
+from configs import ablations, dsl, supervised
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = [p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("__init__", "common")]
@@ -25,12 +25,12 @@ def test_every_variant_is_complete_and_survives_json(file, variant):
   for section in set(reference) - {"loss_weights", "optimiser"}:
     if hasattr(reference[section], "keys"):
       assert set(config[section]) == set(reference[section])
-  terms = {"dsl": set(reference.loss_weights), "supervised": {"pose"}}
   (method,) = config.methods
-  assert set(config.loss_weights) == terms[method]
-  groups = {"dsl": {"detector", "encoder", "decoder"}, "supervised": {"encoder", "head"}}
+  terms = {"pose"} if method == "supervised" else set(reference.loss_weights)
+  assert set(config.loss_weights) == terms
+  groups = {"encoder", "head"} if method == "supervised" else {"detector", "encoder", "decoder"}
   assert set(config.optimiser) == set(reference.optimiser)
-  assert set(config.optimiser.multipliers) == groups[method]
+  assert set(config.optimiser.multipliers) == groups
   # frames must be divided evenly for the detector
   assert all(side % config.model.detector_shrink == 0 for side in config.data.image_size)
 
@@ -45,11 +45,34 @@ def test_the_supervised_network_has_the_size_and_the_batches_of_dsl():
     assert floor.training.best_by == "pose"
 
 
+def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():
+  for base in ("synthetic_people", "human36m"):
+    whole = dsl.get_config(base)
+    size = whole.model.time_variant + whole.model.time_invariant
+    for name in ablations.VARIANTS:
+      config = ablations.get_config(f"{name}@{base}")
+      assert config.model.time_variant + config.model.time_invariant == size, name
+      for section in ("data", "probe", "optimiser", "batch_size", "seed", "compute_dtype"):
+        assert config[section] == whole[section], name
+      assert config.training.steps == whole.training.steps
+      split = config.model.time_invariant > 0
+      assert split == (name in ("css_stn", "dsl", "dsl_p1", "drnet"))
+      assert (config.scene.swap == "none") == (not split)
+      assert config.scene.decode == (name not in ("css", "dsl_plain", "dsl_stn"))
+      assert bool(config.model.detector) == (name not in ("css", "dsl_plain"))
+      assert config.sampling.second_far == (name in ("css", "css_stn"))
+  assert ablations.get_config("dsl").scene == dsl.get_config().scene
+  with pytest.raises(ValueError, match="no method 'dls' to compare with; there are ae, css"):
+    ablations.get_config("dls@human36m")
+  with pytest.raises(ValueError, match="no variant 'h36m'"):
+    ablations.get_config("ae@h36m")
+
+
 def test_paper_values_differ_as_the_papers_say():
   h36m, p1 = dsl.get_config("human36m"), dsl.get_config("p1")
-  assert (h36m.dsl.pixel_loss, p1.dsl.pixel_loss) == ("l2", "l1")
+  assert (h36m.scene.pixel_loss, p1.scene.pixel_loss) == ("l2", "l1")
   assert (h36m.loss_weights.perceptual, p1.loss_weights.perceptual) == ((2.0,), (0.0,))
-  assert (h36m.dsl.swap, p1.dsl.swap) == ("another", "pairs")
+  assert (h36m.scene.swap, p1.scene.swap) == ("another", "pairs")
   distances = {
     name: (c.sampling.near_max, c.sampling.far_min)
     for name in ("human36m", "mpi", "diving", "ski")

@@ -63,6 +63,24 @@ def test_triplets_are_exactly_those_allowed(near_max, far_min, far_max):
   assert {tuple(row) for row in drawn.tolist()} == allowed
 
 
+def test_a_second_far_frame_is_drawn_like_the_first():
+  table = build_triplets(make_index(TRACKS), near_max=4, far_min=6)
+  examples = np.arange(60_000)
+  plain = sample_triplets(table, 3, examples)
+  drawn = sample_triplets(table, 3, examples, second_far=True)
+  np.testing.assert_array_equal(drawn[:, [0, 1, 3]], plain[:, [0, 1, 3]])
+  far = {(r, n): set() for r, n, _, _ in plain.tolist()}
+  second = {key: set() for key in far}
+  for r, n, s, f in drawn.tolist():
+    far[r, n].add(f)
+    second[r, n].add(s)
+  assert second == far
+  # independent: as often alike as two draws from k frames are, 1 / k
+  choices = np.array([len(far[r, n]) for r, n in drawn[:, :2].tolist()])
+  alike = np.mean(drawn[:, 2] == drawn[:, 3])
+  np.testing.assert_allclose(alike, np.mean(1 / choices), rtol=0.03)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
   st.lists(st.sets(st.integers(0, 40), min_size=1, max_size=9), min_size=1, max_size=4),

@@ -4,94 +4,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scenes import JITTER, SEEN, build_tiny_scene, jitted, make_scene_batch, random_detector
 
 from jaxpose.methods.dsl import DslOptions, build_dsl
 from jaxpose.models.perceptual import PerceptualFeatures
-from jaxpose.models.scene import build_scene
 
-JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "probability": 0.8}
-OPTIONS = DslOptions(
-  pixel_loss="l2",
-  label_statistics=None,
-  d_max=10.0,
-  swap="another",
-  swap_probability=0.5,
-  jitter=None,
-  prior_scale=(0.5, 0.5),
-  tight_scale=(0.2, 0.8),
-  prior_location=(0.1, -0.2),
-  order_threshold=0.01,
-)
+OPTIONS = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True)
 
 
-def _scene(dropout=0.0):
-  return build_scene(
-    detector_backbone="resnet_small",
-    encoder_backbone="resnet_small",
-    backbone_options={"stage_sizes": (1, 1), "widths": (4, 8)},
-    time_variant_size=6,
-    time_invariant_size=3,
-    crop_size=16,
-    detector_shrink=2,
-    decoder={
-      "base": 8,
-      "base_channels": 4,
-      "stage_channels": (4,),
-      "convolutions": 1,
-      "dropout": dropout,
-    },
-    stn_form="matrix",
-    axis_name=None,
-    dtype=jnp.float32,
-  )
-
-
-def _batch(gravity=(False, True), seed=0):
-  rng = np.random.default_rng(seed)
-  count = len(gravity)
-  sample = {
-    "image": rng.integers(0, 256, (count, 4, 24, 32, 3)).astype(np.uint8),
-    "background": rng.integers(0, 256, (count, 1, 24, 32, 3)).astype(np.uint8),
-    "position": np.tile(np.float32([0, 1, -6, -12]), (count, 1)),
-    "example": np.arange(7, 7 + count, dtype=np.uint32),
-    "gravity": np.array(gravity),
-  }
-  return {"temporal": sample}
-
-
-def _jitted(method):
-  """The method's functions, compiled: run one by one their operations take minutes."""
-  return dataclasses.replace(
-    method,
-    terms=jax.jit(method.terms, static_argnums=3),
-    embed=jax.jit(method.embed),
-    encode=jax.jit(method.encode),
-    render=jax.jit(method.render),
-    decode=jax.jit(method.decode),
-  )
-
-
-def _build(scene, options):
-  return _jitted(build_dsl(scene, options, None))
-
-
-def _random_detector(variables, seed=1):
-  """The detector starts at one box for all; a random last layer tells frames apart."""
-  kernel = variables["params"]["detector"]["box"]["kernel"]
-  noise = 0.05 * np.random.default_rng(seed).normal(size=kernel.shape)
-  variables["params"]["detector"]["box"]["kernel"] = jnp.asarray(noise, jnp.float32)
-  return variables
+def _build(scene, seen=SEEN, options=OPTIONS):
+  return jitted(build_dsl(scene, seen, options, None))
 
 
 @pytest.fixture(scope="module")
 def made():
-  method = _build(_scene(), OPTIONS)
-  return method, _random_detector(method.init(jax.random.key(0), _batch()))
+  method = _build(build_tiny_scene())
+  return method, random_detector(method.init(jax.random.key(0), make_scene_batch()))
 
 
 def test_terms_of_falls_and_of_temporal_samples_do_not_mix(made):
   method, variables = made
-  terms, _, _ = method.terms(variables, _batch(), jax.random.key(1), False)
+  terms, _, _ = method.terms(variables, make_scene_batch(), jax.random.key(1), False)
   assert set(terms) == set(method.objectives["dsl"].terms)
   np.testing.assert_array_equal(terms["dsl"][1], [1, 0])
   for name in ("constant_acceleration", "order", "scale_change"):
@@ -104,8 +37,8 @@ def test_terms_of_falls_and_of_temporal_samples_do_not_mix(made):
 
 def test_pixel_term_is_the_mean_squared_error_of_what_is_rendered(made):
   method, variables = made
-  batch = _batch()
-  plain = _build(_scene(), dataclasses.replace(OPTIONS, swap="none"))
+  batch = make_scene_batch()
+  plain = _build(build_tiny_scene(), dataclasses.replace(SEEN, swap="none"))
   terms, _, _ = plain.terms(variables, batch, jax.random.key(1), False)
   sample = batch["temporal"]
   frames = {
@@ -123,9 +56,9 @@ def test_pixel_term_is_the_mean_squared_error_of_what_is_rendered(made):
   np.testing.assert_allclose(shown["gain"], bare - error.sum((1, 2, 3)), rtol=1e-3, atol=1e-2)
 
 
-def test_priors_see_the_mean_box_of_the_whole_batch(made):
+def test_priors_see_the_mean_box_of_the_wholemake_scene_batch(made):
   method, variables = made
-  batch = _batch()
+  batch = make_scene_batch()
   sample = batch["temporal"]
   frames = {
     "image": sample["image"].reshape(8, 24, 32, 3),
@@ -144,7 +77,7 @@ def test_priors_see_the_mean_box_of_the_whole_batch(made):
 
 def test_dsl_term_sees_the_time_variant_vectors_of_a_sample(made):
   method, variables = made
-  batch = _batch(gravity=(False, False))
+  batch = make_scene_batch(gravity=(False, False))
   sample = batch["temporal"]
   frames = {
     "image": sample["image"].reshape(8, 24, 32, 3),
@@ -161,19 +94,19 @@ def test_dsl_term_sees_the_time_variant_vectors_of_a_sample(made):
 
 def test_another_frames_appearance_is_decoded(made):
   method, variables = made
-  batch = _batch()
+  batch = make_scene_batch()
   swapped, _, _ = method.terms(variables, batch, jax.random.key(1), False)
-  plain = _build(_scene(), dataclasses.replace(OPTIONS, swap="none"))
+  plain = _build(build_tiny_scene(), dataclasses.replace(SEEN, swap="none"))
   own, _, _ = plain.terms(variables, batch, jax.random.key(1), False)
   assert np.abs(swapped["pixel"][0] - own["pixel"][0]).max() > 1e-6
   np.testing.assert_allclose(swapped["dsl"][0], own["dsl"][0])
 
 
 def test_jitter_changes_training_only_and_batch_statistics_move():
-  method = _build(_scene(), dataclasses.replace(OPTIONS, jitter=JITTER))
-  plain = _build(_scene(), OPTIONS)
-  batch = _batch(gravity=(False, False))
-  variables = _random_detector(method.init(jax.random.key(0), batch))
+  method = _build(build_tiny_scene(), dataclasses.replace(SEEN, jitter=JITTER))
+  plain = _build(build_tiny_scene())
+  batch = make_scene_batch(gravity=(False, False))
+  variables = random_detector(method.init(jax.random.key(0), batch))
   key = jax.random.key(1)
   train, updated, _ = method.terms(variables, batch, key, True)
   without, _, _ = plain.terms(variables, batch, key, True)
@@ -190,9 +123,9 @@ def test_jitter_changes_training_only_and_batch_statistics_move():
     np.testing.assert_array_equal(a, b)
 
 
-def test_draws_follow_the_example_and_not_its_place_in_the_batch():
-  method = _build(_scene(dropout=0.5), OPTIONS)
-  batch = _batch(gravity=(False, False))
+def test_draws_follow_the_example_and_not_its_place_in_themake_scene_batch():
+  method = _build(build_tiny_scene(dropout=0.5))
+  batch = make_scene_batch(gravity=(False, False))
   variables = method.init(jax.random.key(0), batch)
   flipped = {"temporal": {name: value[::-1] for name, value in batch["temporal"].items()}}
   first, _, _ = method.terms(variables, batch, jax.random.key(1), True)
@@ -202,7 +135,7 @@ def test_draws_follow_the_example_and_not_its_place_in_the_batch():
 
 def test_decode_gives_the_crop_that_render_pastes(made):
   method, variables = made
-  sample = _batch()["temporal"]
+  sample = make_scene_batch()["temporal"]
   frames = {"image": sample["image"][:, 0], "background": sample["background"][:, 0]}
   shown = method.render(variables, frames)
   crop, _ = method.decode(variables, shown["time_variant"], shown["time_invariant"])
@@ -221,8 +154,8 @@ def test_decode_gives_the_crop_that_render_pastes(made):
 def test_perceptual_term_compares_frozen_features_of_frame_and_reconstruction():
   network = PerceptualFeatures()
   weights = jax.jit(network.init)(jax.random.key(5), jnp.zeros((1, 24, 32, 3)))
-  method = _jitted(build_dsl(_scene(), OPTIONS, (network, weights)))
-  batch = _batch()
+  method = jitted(build_dsl(build_tiny_scene(), SEEN, OPTIONS, (network, weights)))
+  batch = make_scene_batch()
   variables = method.init(jax.random.key(0), batch)
   found, _, _ = method.terms(variables, batch, jax.random.key(1), False)
   frames = {
@@ -238,3 +171,59 @@ def test_perceptual_term_compares_frozen_features_of_frame_and_reconstruction():
   np.testing.assert_allclose(got, np.asarray(expected).reshape(2, 4).mean(1), rtol=0.05)
   assert "perceptual" in method.objectives["dsl"].terms
   assert "perceptual" not in method.objectives["dsl"].parameters
+
+
+def test_css_compares_near_with_two_far_frames():
+  options = dataclasses.replace(OPTIONS, contrast="css")
+  method = _build(build_tiny_scene(), options=options)
+  batch = make_scene_batch(gravity=(False, True))
+  variables = random_detector(method.init(jax.random.key(0), batch))
+  terms, _, _ = method.terms(variables, batch, jax.random.key(1), False)
+  sample = batch["temporal"]
+  frames = {
+    "image": sample["image"].reshape(8, 24, 32, 3),
+    "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
+  }
+  vectors = np.asarray(method.embed(variables, frames)["time_variant"], np.float64)
+  unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).reshape(2, 4, 6)
+  logits = np.einsum("bd,btd->bt", unit[:, 0], unit[:, 1:]) / 0.2  # near, far, far
+  expected = np.log(np.exp(logits).sum(1)) - logits[:, 0]
+  np.testing.assert_allclose(terms["css"][0], expected, rtol=1e-3)
+  np.testing.assert_array_equal(terms["css"][1], [1, 0])
+  assert "dsl" not in terms
+
+
+def test_without_decoding_there_are_boxes_and_vectors_and_no_decoder():
+  seen = dataclasses.replace(SEEN, decode=False, swap="none")
+  method = _build(build_tiny_scene(time_invariant_size=0), seen)
+  batch = make_scene_batch()
+  variables = method.init(jax.random.key(0), batch)
+  assert set(variables["params"]) == {"detector", "encoder"}
+  assert set(method.objectives["dsl"].parameters) == {"detector", "encoder"}
+  terms, _, outputs = method.terms(variables, batch, jax.random.key(1), True)
+  assert set(terms) == set(method.objectives["dsl"].terms)
+  assert not {"pixel", "perceptual"} & set(terms)
+  assert "mask_area" not in outputs["summaries"]
+  frames = {"image": batch["temporal"]["image"][:, 0]}
+  found = method.embed(variables, frames)
+  assert set(found) == {"time_variant", "time_invariant", "box", "presence"}
+  np.testing.assert_array_equal(found["presence"], [1, 1])
+  assert method.render(variables, frames)["crop"].shape == (2, 16, 16, 3)
+  assert method.decode is None
+
+
+def test_without_a_detector_there_are_no_terms_of_boxes():
+  seen = dataclasses.replace(SEEN, swap="none")
+  method = _build(build_tiny_scene(detector=None, time_invariant_size=0), seen)
+  batch = make_scene_batch()
+  terms, _, _ = method.terms(method.init(jax.random.key(0), batch), batch, jax.random.key(1), True)
+  assert set(terms) == {"pixel", "dsl"}
+
+
+def test_what_cannot_learn_is_an_error():
+  nothing = dataclasses.replace(OPTIONS, contrast="none")
+  with pytest.raises(ValueError, match="nothing to learn from"):
+    build_dsl(build_tiny_scene(), dataclasses.replace(SEEN, decode=False), nothing, None)
+  unknown = dataclasses.replace(OPTIONS, contrast="cosine")
+  with pytest.raises(ValueError, match="contrast must be one of dsl, css, none, not 'cosine'"):
+    build_dsl(build_tiny_scene(), SEEN, unknown, None)

@@ -1,0 +1,114 @@
+"""What DSL is compared with (P1 §4.1, P2 §4.2, Table V), on one set of networks and one budget.
+
+python launch/run.py --config=configs/ablations.py:NAME            on the embedded people
+python launch/run.py --config=configs/ablations.py:NAME@VARIANT    on a variant of configs/dsl.py
+
+Backbones, crops, priors, steps and probe are those of VARIANT. Where vectors are not split, the
+time-variant one has the size of both together, and crops are not jittered in colour: that is part
+of the split. Nothing is tuned for one method.
+"""
+
+from configs import common, dsl
+
+
+def _unsplit(config):
+  config.model.time_variant += config.model.time_invariant
+  config.model.time_invariant = 0
+  config.scene.swap = "none"
+  config.scene.jitter = False
+
+
+def _undecoded(config):
+  _unsplit(config)
+  config.scene.decode = False
+
+
+def _without_detector(config):
+  config.model.detector = ""
+
+
+def _contrast(config, kind):
+  config.dsl.contrast = kind
+  config.sampling.second_far = kind == "css"
+
+
+def ae(config):
+  """AE-STN-Dec: detection and reconstruction, no contrast, no split."""
+  _unsplit(config)
+  _contrast(config, "none")
+
+
+def css(config):
+  """CSS: InfoNCE on the whole frame."""
+  _undecoded(config)
+  _without_detector(config)
+  _contrast(config, "css")
+  config.training.best_by = "css"
+
+
+def css_stn(config):
+  """CSS-STN-Dec-Split: everything, with InfoNCE in DSL's place."""
+  _contrast(config, "css")
+
+
+def dsl_plain(config):
+  """DSL: eq. 5 on the whole frame."""
+  _undecoded(config)
+  _without_detector(config)
+  config.training.best_by = "dsl"
+
+
+def dsl_stn(config):
+  """DSL-STN: with detection."""
+  _undecoded(config)
+  config.training.best_by = "dsl"
+
+
+def dsl_dec(config):
+  """DSL-STN-Dec: with reconstruction, without the split."""
+  _unsplit(config)
+
+
+def dsl_full(config):
+  """DSL-STN-Dec-Split: the whole method."""
+  del config
+
+
+def dsl_p1(config):
+  """P1's choices: L1, no perceptual loss, no jitter, {r, n} swapped with {in, a}."""
+  config.scene.pixel_loss = "l1"
+  config.scene.swap = "pairs"
+  config.scene.jitter = False
+  config.loss_weights.perceptual = (0.0,)
+
+
+def drnet(config):
+  """DrNet: a scene discriminator parts the vectors, without contrast or jitter."""
+  config.methods = ("drnet",)
+  config.scene.jitter = False
+  config.drnet.learning_rate = config.optimiser.learning_rate
+
+
+VARIANTS = {
+  "ae": ae,
+  "css": css,
+  "css_stn": css_stn,
+  "dsl_plain": dsl_plain,
+  "dsl_stn": dsl_stn,
+  "dsl_dec": dsl_dec,
+  "dsl": dsl_full,
+  "dsl_p1": dsl_p1,
+  "drnet": drnet,
+}
+
+
+def get_config(variant=None):
+  name, _, base = (variant or "dsl").partition("@")
+  if name not in VARIANTS:
+    raise ValueError(
+      f"no method {name!r} to compare with; there are {', '.join(VARIANTS)}, and NAME@VARIANT"
+    )
+  config = common.choose(dsl.VARIANTS, base, "synthetic_people")
+  VARIANTS[name](config)
+  config.name = name if not base else f"{name}_{base}"
+  return config

@@ -1,0 +1,367 @@
+"""What methods on a scene share: one pass from frames to reconstructions, and its loss terms."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jaxpose import geometry, parallel
+from jaxpose.losses import priors, reconstruction, tracking
+from jaxpose.method import Method, Terms, Variables
+from jaxpose.methods import batching
+from jaxpose.methods.colour_jitter import colour_jitter
+from jaxpose.methods.swap import sample_appearance_sources, take_sources
+from jaxpose.models.perceptual import PerceptualFeatures
+from jaxpose.models.resnet import normalise_image
+from jaxpose.models.scene import Scene
+
+# Of the box around the mask, whose maximum on the frame is 1. The window fades the mask towards the
+# rim: half of the maximum would cut off heads and feet.
+MASK_THRESHOLD = 0.15
+
+# Draws of one example, each with a key of its own.
+_JITTER, _SWAP, _DROPOUT = range(3)
+
+PIXEL_LOSSES = {"l1": reconstruction.l1, "l2": reconstruction.l2}
+
+Perceptual = tuple[PerceptualFeatures, Variables]
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneOptions:
+  """What P1 and P2 leave to choose of every method on a scene; the values: configs/common.py.
+
+  Attributes:
+    decode: whether frames are reconstructed; if not, only what the vectors say is learned from.
+    pixel_loss: "l2" (P2 eq. 2) or "l1" (P1 eq. 2).
+    label_statistics: normalise prediction and label by the label's mean and deviation (NSD), with
+      deviations bounded from below by this; None: off.
+    swap: whose time-invariant vector a frame is decoded with, see `methods.swap`.
+    swap_probability: of each exchange, for swap "pairs".
+    jitter: colour jitter of the time-variant input, the keyword arguments of `colour_jitter`;
+      None: off.
+    prior_scale: what the batch's mean box is drawn to, (width, height) as shares of the frame's
+      shorter side.
+    tight_scale: the same for the prior `tight_box`, meant to take over once people are found.
+    prior_location: what the batch's mean box centre is drawn to, in half frames.
+    order_threshold: τ of eq. 10, in half frames.
+  """
+
+  decode: bool
+  pixel_loss: str
+  label_statistics: float | None
+  swap: str
+  swap_probability: float
+  jitter: dict[str, float] | None
+  prior_scale: tuple[float, float]
+  tight_scale: tuple[float, float]
+  prior_location: tuple[float, float]
+  order_threshold: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneMethod(Method):
+  """A method that looks at frames through a scene's networks.
+
+  Attributes:
+    encode: (variables, frames) -> time_variant, time_invariant and box alone.
+    render: (variables, frames) -> pictures of every step from frame to reconstruction, or, where
+      nothing is decoded, to the crop.
+    decode: (variables, time_variant, time_invariant) -> (crop [N c c 3], mask [N c c 1]); None
+      where nothing is decoded.
+  """
+
+  encode: Callable[[Variables, dict[str, Array]], dict[str, Array]]
+  render: Callable[[Variables, dict[str, Array]], dict[str, Array]]
+  decode: Callable[[Variables, Array, Array], tuple[Array, Array]] | None
+
+
+class Pass(NamedTuple):
+  """What `run` found in a batch.
+
+  Attributes:
+    out: box, crop, time_variant, time_invariant and, decoded, everything up to `reconstruction`.
+    terms: the scene's own loss terms.
+    variables: with the running statistics after this batch.
+    sample: the batch's temporal samples.
+  """
+
+  out: dict[str, Array]
+  terms: Terms
+  variables: Variables
+  sample: dict[str, Array]
+
+
+# --- for methods ---------------------------------------------------------------------------------
+
+
+def check_options(options: SceneOptions) -> None:
+  """Raises ValueError where there is no such pixel loss."""
+  if options.pixel_loss not in PIXEL_LOSSES:
+    raise ValueError(
+      f"pixel_loss must be one of {', '.join(PIXEL_LOSSES)}, not {options.pixel_loss!r}"
+    )
+
+
+def term_names(scene: Scene, options: SceneOptions, perceptual: Perceptual | None) -> list[str]:
+  """Names of the terms that `run` gives."""
+  names = []
+  if options.decode:
+    names += ["pixel"] + (["perceptual"] if perceptual is not None else [])
+  if scene.detector is not None:
+    names += ["constant_acceleration", "order", "scale_change"]
+    names += ["box_scale", "tight_box", "box_location"]
+  return names
+
+
+def parameter_groups(scene: Scene, options: SceneOptions) -> tuple[str, ...]:
+  """The groups of parameters that the scene has."""
+  detector = () if scene.detector is None else ("detector",)
+  return (*detector, "encoder", *(("decoder",) if options.decode else ()))
+
+
+def shown(scene: Scene, options: SceneOptions) -> dict[str, Any]:
+  """The functions of a `SceneMethod` that need no loss."""
+  return {
+    "embed": functools.partial(_embed if options.decode else _embed_crop, scene),
+    "encode": functools.partial(_encode, scene),
+    "render": functools.partial(_render if options.decode else _render_crop, scene),
+    "decode": functools.partial(_decode, scene) if options.decode else None,
+  }
+
+
+def init(
+  scene: Scene,
+  options: SceneOptions,
+  perceptual: Perceptual | None,
+  rng: Key[Array, ""],
+  batch: dict[str, Any],
+) -> Variables:
+  """Variables of the scene's networks, and of the perceptual one where there is one."""
+  sample = jax.tree.map(jnp.asarray, batch["temporal"])
+  frames, background = batching.frames(sample), batching.backgrounds(sample)
+  keys = jax.random.split(rng, frames.shape[0])
+  look = _reconstruct if options.decode else _look
+  start = nn.init(lambda net, f, b, k: look(net, f, b, None, _same, k, True), scene)
+  variables = jax.jit(start)(rng, frames, background, keys)
+  if perceptual is not None:
+    variables = {**variables, "frozen": {"perceptual": perceptual[1]}}
+  return variables
+
+
+def run(
+  scene: Scene,
+  options: SceneOptions,
+  perceptual: Perceptual | None,
+  variables: Variables,
+  batch: dict[str, Any],
+  rng: Key[Array, ""],
+  train: bool,
+) -> Pass:
+  """One pass over the batch's temporal samples, and the terms that `term_names` lists.
+
+  `pixel` (on ImageNet-normalised colours) and `perceptual` (P2 eq. 2); `constant_acceleration`,
+  `order` and `scale_change` (P1 eq. 9-11) on equidistant quadruples of falling people; the priors
+  `box_scale`, `tight_box` and `box_location` (P1 §S.2) on means over the whole batch.
+  """
+  sample = batch["temporal"]
+  frames, background = batching.frames(sample), batching.backgrounds(sample)
+  keys = parallel.fold_in_examples(rng, sample["example"])
+  sources = sample_appearance_sources(
+    batching.draw_keys(keys, _SWAP), swap=options.swap, probability=options.swap_probability
+  )
+
+  def jitter(crops):
+    return colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
+
+  look = _reconstruct if options.decode else _look
+  out, updated = nn.apply(look, scene, mutable=["batch_stats"] if train else [])(
+    batching.networks(variables),
+    frames,
+    background,
+    jitter if options.jitter is not None and train else None,
+    lambda vectors: batching.flat(take_sources(batching.samples(vectors), sources)),
+    batching.frame_keys(keys, _DROPOUT) if train else None,
+    train,
+  )
+  aspect = frames.shape[2] / frames.shape[1]
+  found = {} if scene.detector is None else _box_terms(options, sample, aspect, out["box"])
+  if options.decode:
+    found["pixel"] = _pixel_term(options, frames, out["reconstruction"])
+    if perceptual is not None:
+      frozen = variables["frozen"]["perceptual"]
+      found["perceptual"] = _perceptual_term(perceptual[0], frozen, frames, out["reconstruction"])
+  return Pass(out, found, {**variables, **updated}, sample)
+
+
+def _embed(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  out = _render(scene, variables, batch)
+  kept = ("time_variant", "time_invariant", "box", "mask_box_px", "mask_max", "gain")
+  return {name: out[name] for name in (*kept, "background_error")}
+
+
+def _render(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  frames = batching.to_float(batch["image"])
+  background = batching.to_float(batch["background"])
+  out = nn.apply(_reconstruct, scene)(
+    batching.networks(variables), frames, background, None, _same, None, False
+  )
+  before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
+  after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
+  mask_box = geometry.mask_to_corners_px(out["mask_frame"][..., 0], MASK_THRESHOLD)
+  gain = {"gain": before - after, "background_error": before}
+  return {**out, **gain, "mask_box_px": mask_box}
+
+
+def _embed_crop(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  out = _render_crop(scene, variables, batch)
+  return {name: out[name] for name in ("time_variant", "time_invariant", "box", "presence")}
+
+
+def _render_crop(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  """Presence is 1: without a reconstruction nothing tells an empty frame."""
+  frames = batching.to_float(batch["image"])
+  look = nn.apply(_look, scene)
+  out: Any = look(batching.networks(variables), frames, None, None, _same, None, False)
+  return {**out, "presence": jnp.ones(len(frames))}
+
+
+def _encode(
+  scene: Scene, variables: Variables, batch: dict[str, Any]
+) -> dict[str, Float[Array, "N ..."]]:
+  frames = batching.to_float(batch["image"])
+  return nn.apply(_detect_and_encode, scene)(batching.networks(variables), frames)
+
+
+def _decode(
+  scene: Scene, variables: Variables, time_variant: Array, time_invariant: Array
+) -> tuple[Array, Array]:
+  return nn.apply(lambda s, tv, ti: s.decode(tv, ti, None, False), scene)(
+    batching.networks(variables), time_variant, time_invariant
+  )
+
+
+# --- one pass through the networks ---------------------------------------------------------------
+
+
+def _same(vectors: Array) -> Array:
+  return vectors
+
+
+def _detect_and_encode(scene: Scene, frames: Array) -> dict[str, Array]:
+  box = scene.detect(frames, False)
+  time_variant, time_invariant = scene.encode(scene.crop(frames, box), False)
+  return {"time_variant": time_variant, "time_invariant": time_invariant, "box": box}
+
+
+def _look(scene, frames, background, jitter, exchange, dropout_keys, train):
+  """What `_reconstruct` does up to the vectors; both see the jittered crop."""
+  del background, exchange, dropout_keys
+  box = scene.detect(frames, train)
+  crops = scene.crop(frames, box)
+  time_variant, time_invariant = scene.encode(crops if jitter is None else jitter(crops), train)
+  found = {"time_variant": time_variant, "time_invariant": time_invariant}
+  return {"box": box, "crop": crops, **found}
+
+
+def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, train):
+  """Detect, crop, encode, decode and paste, P1 eq. 1.
+
+  Args:
+    jitter: crops -> the crops that the time-variant vectors are read from; None: the same ones,
+      so that one pass of the encoder gives both vectors.
+    exchange: time-invariant vectors -> those that the frames are decoded with.
+  """
+  box = scene.detect(frames, train)
+  crops = scene.crop(frames, box)
+  if jitter is None:
+    time_variant, time_invariant = scene.encode(crops, train)
+  else:
+    both = jnp.concatenate([jitter(crops), crops])
+    variant, invariant = scene.encode(both, train)
+    time_variant, time_invariant = variant[: len(crops)], invariant[len(crops) :]
+  decoded, mask = scene.decode(time_variant, exchange(time_invariant), dropout_keys, train)
+  composed = scene.compose(decoded, mask, box, background)
+  composed["mask_max"] = composed.pop("mask_raw_max")
+  return {
+    "box": box,
+    "crop": crops,
+    "time_variant": time_variant,
+    "time_invariant": time_invariant,
+    "decoded": decoded,
+    **composed,
+  }
+
+
+def _pixel_term(options: SceneOptions, frames: Array, predicted: Array) -> tuple[Array, Array]:
+  # Errors are in the colours that the networks work in, as in NSD: in units of their usual spread.
+  label, predicted = normalise_image(frames), normalise_image(predicted)
+  if options.label_statistics is not None:
+    predicted, label = reconstruction.normalise_by_label_statistics(
+      predicted, label, minimum_std=options.label_statistics
+    )
+  value = batching.per_sample(PIXEL_LOSSES[options.pixel_loss](predicted, label))
+  return value, jnp.ones_like(value)
+
+
+def _box_terms(
+  options: SceneOptions, sample: dict[str, Array], aspect: float, boxes: Float[Array, "N 4"]
+) -> Terms:
+  falling = sample["gravity"].astype(jnp.float32)
+  ones = jnp.ones_like(falling)
+  box, mean_box = batching.samples(boxes), parallel.pmean(jnp.mean(boxes, axis=0))
+  scale = priors.scale_prior(mean_box, target=options.prior_scale, aspect=aspect)
+  tight = priors.scale_prior(mean_box, target=options.tight_scale, aspect=aspect)
+  location = priors.location_prior(mean_box, target=options.prior_location)
+  return {
+    "constant_acceleration": (tracking.constant_acceleration(box), falling),
+    "order": (tracking.falling_order(box, threshold=options.order_threshold), falling),
+    "scale_change": (tracking.scale_change(box), falling),
+    "box_scale": (scale * ones, ones),
+    "tight_box": (tight * ones, ones),
+    "box_location": (location * ones, ones),
+  }
+
+
+def _perceptual_term(
+  network: PerceptualFeatures, variables: Variables, frames: Array, predicted: Array
+) -> tuple[Array, Array]:
+  def features(images: Array) -> list[Array]:
+    return list(network.apply(variables, images))
+
+  target = jax.lax.stop_gradient(features(frames))
+  value = batching.per_sample(reconstruction.perceptual(features(predicted), target))
+  return value, jnp.ones_like(value)
+
+
+def summaries(out: dict[str, Array]) -> dict[str, Array]:
+  """What is logged of a pass beside its terms."""
+  box = out["box"]
+  found = {
+    "box_scale_mean": jnp.mean(box[:, :2]),
+    "box_scale_spread": _spread(box[:, :2].reshape(-1, 1)).mean(),
+    "box_shift_spread": _spread(box[:, 2:]).mean(),
+  }
+  if "mask_frame" in out:
+    found["mask_max_mean"] = jnp.mean(out["mask_max"])
+    found["mask_area"] = jnp.mean(out["mask_frame"])
+  return found
+
+
+def _spread(values: Float[Array, "N K"]) -> Float[Array, " K"]:
+  """Standard deviation over the frames of all devices."""
+  mean = parallel.pmean(jnp.mean(values, axis=0, keepdims=True))
+  return jnp.sqrt(parallel.pmean(jnp.mean((values - mean) ** 2, axis=0)))

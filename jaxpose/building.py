@@ -77,6 +77,7 @@ def make_scene_options(config: ConfigDict) -> Any:
 def make_dsl_options(config: ConfigDict) -> Any:
   """Section `dsl`."""
   from jaxpose.methods.dsl import DslOptions
+  from jaxpose.methods.weak_labels import Head
 
   dsl = config.dsl
   return DslOptions(
@@ -84,6 +85,7 @@ def make_dsl_options(config: ConfigDict) -> Any:
     d_max=config.sampling.far_min,
     temperature=dsl.temperature,
     include_positive=dsl.include_positive,
+    head=Head(dsl.head_width, dsl.head_blocks) if dsl.pose2d else None,
   )
 
 

@@ -47,7 +47,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
       *("model.crop_size", "model.detector_shrink", "model.time_variant", "data.prefetch"),
       *("model.decoder.base", "model.decoder.base_channels", "model.decoder.convolutions"),
       *("probe.width", "probe.depth", "probe.steps", "probe.batch_size", "report.frames"),
-      "drnet.discriminator_width",
+      *("drnet.discriminator_width", "dsl.head_width", "dsl.head_blocks"),
     ),
     (_is_whole(1), "a whole number of at least 1"),
   ),

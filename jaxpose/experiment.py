@@ -149,7 +149,7 @@ class Experiment:
         spacing_min=sampling.spacing_min,
         spacing_max=sampling.spacing_max,
         second_far=sampling.second_far,
-        labels=self.is_supervised,
+        labels=self.is_supervised or self.config.dsl.pose2d,
       ),
       image_size=self.image_size,
       batch_size=self.config.batch_size,

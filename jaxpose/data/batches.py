@@ -18,7 +18,7 @@ from jaxpose.data.index import Dataset
 _TEMPORAL_SOURCE, _PAIR_SOURCE = 30, 31
 
 # What a method may learn from.
-TRAINING_LABELS = ("present", "box_px", "pose3d_mm", "joint_valid")
+TRAINING_LABELS = ("present", "box_px", "pose2d_px", "pose3d_mm", "joint_valid")
 
 Batch = dict[str, dict[str, np.ndarray]]
 
@@ -37,8 +37,8 @@ class TemporalConfig:
     gravity: (first step, share of the examples that are equidistant quadruples of a fall).
     spacing_min, spacing_max: distance of neighbouring frames of such a quadruple.
     second_far: a second far frame takes the place of the intermediate one.
-    labels: adds present, box, 3D pose and joint validity of each frame. It changes no draw, and so
-      no fingerprint.
+    labels: adds present, box, 2D and 3D pose and joint validity of each frame. It changes no draw,
+      and so no fingerprint.
   """
 
   near_max: float

@@ -91,7 +91,8 @@ class BatchIterator:
       camera moves; frame int32 [B, 4]; position float32 [B, 4], time from the reference in the unit
       of the config; sequence, camera, subject int32 [B]; example uint32 [B]; gravity bool [B]: the
       four are equidistant frames of a fall in order of time; with labels also present int32 [B, 4],
-      box_px float32 [B, 4, 4], pose3d_mm float32 [B, 4, J, 3], joint_valid bool [B, 4, J]
+      box_px float32 [B, 4, 4], pose2d_px float32 [B, 4, J, 2], pose3d_mm float32 [B, 4, J, 3],
+      joint_valid bool [B, 4, J]
     pair: image, background uint8 [B, 2, H, W, 3]; frame, camera int32 [B, 2]; sequence, subject
       int32 [B]; example uint32 [B]; synchronised, flipped bool [B]
 

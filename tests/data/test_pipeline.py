@@ -58,7 +58,9 @@ def test_labels_are_those_of_the_frames_shown(dataset):
   seen = 0
   for without, batch in zip(plain, found):
     t = batch["temporal"]
-    assert set(t) - set(without["temporal"]) == {"present", "box_px", "pose3d_mm", "joint_valid"}
+    added = {"present", "box_px", "pose2d_px", "pose3d_mm", "joint_valid"}
+    assert set(t) - set(without["temporal"]) == added
+    assert t["pose2d_px"].shape == (6, 4, 3, 2)
     for name, value in without["temporal"].items():
       np.testing.assert_array_equal(t[name], value)
     assert t["box_px"].shape == (6, 4, 4)

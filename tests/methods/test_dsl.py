@@ -9,7 +9,7 @@ from scenes import JITTER, SEEN, build_tiny_scene, jitted, make_scene_batch, ran
 from jaxpose.methods.dsl import DslOptions, build_dsl
 from jaxpose.models.perceptual import PerceptualFeatures
 
-OPTIONS = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True)
+OPTIONS = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True, head=None)
 
 
 def _build(scene, seen=SEEN, options=OPTIONS):

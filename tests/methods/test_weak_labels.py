@@ -1,0 +1,73 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scenes import SEEN, build_tiny_scene, jitted, make_scene_batch, random_detector
+
+from jaxpose.methods.dsl import DslOptions, build_dsl
+from jaxpose.methods.weak_labels import GROUP, Head, joints_in_box, pose2d_term
+
+NAN = float("nan")
+
+
+def test_joints_stand_in_coordinates_of_the_box():
+  # frames of 21 × 41 px (height × width): x 0, 20, 40 is -1, 0, 1; y 0, 10, 20 is -1, 0, 1
+  joints = jnp.array([[[30.0, 15.0], [10.0, 10.0], [NAN, 5.0]]])
+  box = jnp.array([[0.5, 0.25, 0.25, -0.5]])  # half as wide, a quarter as high, right and up
+  # x: (0.5 - 0.25) / 0.5, (-0.5 - 0.25) / 0.5; y: (0.5 + 0.5) / 0.25, (0 + 0.5) / 0.25
+  expected = [[[0.5, 4.0], [-1.5, 2.0], [NAN, (-0.5 + 0.5) / 0.25]]]
+  np.testing.assert_allclose(joints_in_box(joints, box, (21, 41)), expected, rtol=1e-6)
+
+
+def test_term_is_the_mean_over_known_joints():
+  whole = jnp.array([[1.0, 1.0, 0.0, 0.0]] * 2)
+  joints = jnp.array([[[40.0, 0.0], [20.0, 10.0], [NAN, NAN]], [[NAN, 1.0]] * 3])
+  predicted = jnp.array([[1.0, -1.0, 0.5, 0.25, 9.0, 9.0], [5.0] * 6])
+  value, weight = pose2d_term(predicted, joints, whole, (21, 41))
+  # joints at (1, -1) and (0, 0): errors 0 and 0.25 + 0.0625, of two known joints
+  np.testing.assert_allclose(value, [0.3125 / 2, 0.0], rtol=1e-6)
+  np.testing.assert_array_equal(weight, [1, 0])
+
+
+def test_labels_teach_the_head_and_the_encoder():
+  options = DslOptions("none", d_max=1.0, temperature=1.0, include_positive=True, head=Head(8, 1))
+  method = build_dsl(build_tiny_scene(), dataclasses.replace(SEEN, swap="none"), options, None)
+  batch = make_scene_batch((False, False))
+  joints = np.random.default_rng(0).uniform(0, 20, (2, 4, 5, 2)).astype(np.float32)
+  joints[1, 2] = NAN
+  batch["temporal"]["pose2d_px"] = joints
+  variables = random_detector(method.init(jax.random.key(0), batch))
+  assert GROUP in method.objectives["dsl"].parameters
+  plain = jitted(method)
+  terms, _, _ = plain.terms(variables, batch, jax.random.key(1), False)
+  np.testing.assert_array_equal(terms["pose2d"][1], [1, 1, 1, 1, 1, 1, 0, 1])
+  sample = batch["temporal"]
+  frames = {
+    "image": sample["image"].reshape(8, 24, 32, 3),
+    "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
+  }
+  found = plain.embed(variables, frames)
+  assert found["pose2d"].shape == (8, 10)
+  target = joints_in_box(jnp.asarray(joints.reshape(8, 5, 2)), found["box"], (24, 32))
+  error = ((np.asarray(found["pose2d"]).reshape(8, 5, 2) - np.asarray(target)) ** 2).sum(-1).mean(1)
+  known = np.isfinite(error)
+  np.testing.assert_allclose(np.asarray(terms["pose2d"][0])[known], error[known], rtol=1e-3)
+
+  traced = jax.tree.map(jnp.asarray, batch)
+
+  def loss(params):
+    terms, _, _ = method.terms({**variables, "params": params}, traced, jax.random.key(1), False)
+    value, weight = terms["pose2d"]
+    return (value * weight).sum()
+
+  slopes = jax.jit(jax.grad(loss))(variables["params"])
+  for group in (GROUP, "encoder"):
+    assert max(np.abs(x).max() for x in jax.tree.leaves(slopes[group])) > 0
+  assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(slopes["decoder"]))
+
+
+def test_what_a_head_reads_does_not_depend_on_where_labels_are():
+  head = Head(width=8, blocks=1)
+  params = head.init(jax.random.key(0), 3, joints=5)
+  assert head.read(params, jnp.ones((2, 3))).shape == (2, 10)

@@ -85,27 +85,41 @@ def _colour(rng: np.random.Generator, saturation: tuple, value: tuple) -> np.nda
   return v * (1 - s + s * np.clip(wave, 0, 1))
 
 
-def sample_subject(rng: np.random.Generator, name: str) -> Subject:
-  """A person of 1.55 to 1.92 m with proportions, build, clothes, skin and hair of their own."""
+# Lengths of a typical adult in parts of the height, and which factor of a person's own varies each.
+PROPORTIONS = {
+  "thigh": (0.245, "legs"),
+  "shin": (0.246, "legs"),
+  "sole": (0.024, ""),
+  "heel": (0.015, ""),
+  "foot": (0.098, ""),
+  "abdomen": (0.150, ""),
+  "thorax": (0.155, ""),
+  "head": (0.155, ""),
+  "nose_height": (0.068, ""),
+  "nose_depth": (0.040, ""),
+  "shoulder_half": (0.104, "wide"),
+  "shoulder_drop": (0.018, ""),
+  "hip_half": (0.058, "wide"),
+  "upper_arm": (0.172, "arms"),
+  "forearm": (0.150, "arms"),
+  "hand": (0.050, "arms"),
+}
+_FACTORS = {"legs": (0.96, 1.04), "arms": (0.96, 1.04), "wide": (0.93, 1.07)}
+
+
+def sample_subject(rng: np.random.Generator, name: str, height_mm: float | None = None) -> Subject:
+  """A person with proportions, build, clothes, skin and hair of their own.
+
+  Args:
+    rng: source of all of it.
+    name: of the person.
+    height_mm: None for any from 1.55 to 1.92 m.
+  """
   height = rng.uniform(1550, 1920)
-  legs, arms, wide = rng.uniform(0.96, 1.04), rng.uniform(0.96, 1.04), rng.uniform(0.93, 1.07)
+  height = height if height_mm is None else height_mm
+  own = {factor: rng.uniform(*limits) for factor, limits in _FACTORS.items()}
   length = {
-    "thigh": 0.245 * height * legs,
-    "shin": 0.246 * height * legs,
-    "sole": 0.024 * height,
-    "heel": 0.015 * height,
-    "foot": 0.098 * height,
-    "abdomen": 0.150 * height,
-    "thorax": 0.155 * height,
-    "head": 0.155 * height,
-    "nose_height": 0.068 * height,
-    "nose_depth": 0.040 * height,
-    "shoulder_half": 0.104 * height * wide,
-    "shoulder_drop": 0.018 * height,
-    "hip_half": 0.058 * height * wide,
-    "upper_arm": 0.172 * height * arms,
-    "forearm": 0.150 * height * arms,
-    "hand": 0.050 * height * arms,
+    part: share * height * own.get(factor, 1.0) for part, (share, factor) in PROPORTIONS.items()
   }
   girth = rng.uniform(0.88, 1.16) * height / 1750
   long_hair = bool(rng.uniform() < 0.5)

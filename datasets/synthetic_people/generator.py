@@ -4,7 +4,8 @@ import concurrent.futures
 import dataclasses
 import functools
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -63,15 +64,21 @@ class Options:
 def generate_split(options: Options, split: str, workers: int) -> Iterator[Sequence]:
   """The sequences of a split in order, whatever the number of worker processes (0: none)."""
   numbers = range(options.motions[SPLITS.index(split)])
-  make = functools.partial(generate_sequence, options, split)
+  yield from in_processes(functools.partial(generate_sequence, options, split), numbers, workers)
+
+
+def in_processes(
+  make: Callable[[Any], Sequence], jobs: Iterable[Any], workers: int
+) -> Iterator[Sequence]:
+  """`map(make, jobs)` in order, by that many worker processes; 0 for none but this one."""
   if workers == 0:
-    yield from map(make, numbers)
+    yield from map(make, jobs)
     return
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
     waiting: list = []
-    for number in numbers:  # a few ahead of the writer, no more: memory stays bounded
-      waiting.append(pool.submit(make, number))
+    for job in jobs:  # a few ahead of the writer, no more: memory stays bounded
+      waiting.append(pool.submit(make, job))
       if len(waiting) > 4 * workers:
         yield waiting.pop(0).result()
     for future in waiting:
@@ -90,7 +97,8 @@ def generate_sequence(options: Options, split: str, number: int) -> Sequence:
   size = (options.height, options.width)
   scene = build_scene(options.seed, room, options.views, size, falls)
   take = dataclasses.replace(take, pose=bodies.quantise(take.pose))
-  tracks = [_film(options, scene, view, subject, take, rng) for view in range(options.views)]
+  quality = (options.noise, options.jpeg_quality)
+  tracks = [film(scene, view, subject, take, rng, *quality) for view in range(options.views)]
   return Sequence(f"{split}_{number:05d}", subject.name, action, take.fps, tracks)
 
 
@@ -112,15 +120,16 @@ def build_subject(seed: int, split: str, number: int) -> Subject:
   return sample_subject(rng, f"{split}_{number:02d}")
 
 
-def _film(
-  options: Options,
+def film(
   scene: Scene,
   view: int,
   subject: Subject,
   take: motion.Motion,
   rng: np.random.Generator,
+  noise: float,
+  jpeg_quality: int,
 ) -> Track:
-  """What one camera sees: images, silhouettes, boxes and joints."""
+  """What camera `view` sees: images, silhouettes, boxes, joints. The last two are of `Options`."""
   camera = scene.cameras[view]
   points, frames = take.pose.points, len(take.pose.points)
   drawing = rendering.draw_capsules(
@@ -131,14 +140,14 @@ def _film(
   shade_floor(images, scene.floor_xy[view], shadows, _SHADOW_MM)
   rendering.composite(images, drawing)
   images *= 255.0 * rng.uniform(0.985, 1.015, size=(frames, 1, 1, 1)).astype(np.float32)
-  images += np.float32(options.noise) * rng.standard_normal(images.shape, dtype=np.float32)
+  images += np.float32(noise) * rng.standard_normal(images.shape, dtype=np.float32)
   pixels = np.clip(images + 0.5, 0, 255).astype(np.uint8)
-  masks, boxes = rendering.masks_and_boxes(drawing, options.height, options.width)
+  masks, boxes = rendering.masks_and_boxes(drawing, camera.height, camera.width)
   joints = rendering.to_camera(points[:, :NUM_JOINTS], camera)
   return Track(
     camera_name=f"camera_{view}",
     camera=camera,
-    images=[encode_jpeg(image, options.jpeg_quality) for image in pixels],
+    images=[encode_jpeg(image, jpeg_quality) for image in pixels],
     frame=np.arange(frames, dtype=np.int32),
     time_s=np.arange(frames) / take.fps,
     background=np.clip(scene.backgrounds[view] * 255.0 + 0.5, 0, 255).astype(np.uint8),

@@ -53,7 +53,7 @@ def sample_motion(subject: Subject, action: str, frames: int, rng: np.random.Gen
   pose = bodies.pose_body(subject, bodies.clip_to_limits(curves), bodies.rotation(2, heading))
   pose = bodies.move(pose, _stand_on_feet(pose.points))
   pose = bodies.select(pose, slice(None, None, SUBSTEPS))
-  return Motion(_place(pose, rng), np.zeros(frames, bool), CALM_FPS)
+  return Motion(place(pose, rng), np.zeros(frames, bool), CALM_FPS)
 
 
 def _stand_on_feet(points: Float[np.ndarray, "F P 3"]) -> Float[np.ndarray, "F 3"]:
@@ -70,7 +70,7 @@ def _stand_on_feet(points: Float[np.ndarray, "F P 3"]) -> Float[np.ndarray, "F 3
   return offset
 
 
-def _place(pose: Pose, rng: np.random.Generator) -> Pose:
+def place(pose: Pose, rng: np.random.Generator) -> Pose:
   """Moves the whole take to a place from which the person stays within ROAM_MM of the middle."""
   path = pose.points[:, POINT["pelvis"], :2]
   centre = 0.5 * (path.min(axis=0) + path.max(axis=0))

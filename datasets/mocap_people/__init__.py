@@ -1,0 +1,1 @@
+"""Motion capture from a folder, drawn in the rooms of the embedded data by its renderer."""

@@ -5,7 +5,9 @@ import itertools
 
 import numpy as np
 import pytest
+from launching import run_job
 
+from configs import dsl
 from datasets import registry
 from datasets.mocap_people import generator, takes
 from datasets.mocap_people.builder import TINY, MocapPeople
@@ -322,9 +324,22 @@ def test_no_folder_and_an_empty_one_are_said(tmp_path):
   (tmp_path / "empty").mkdir()
   with pytest.raises(ValueError, match="holds no motion capture"):
     registry.prepare_dataset("mocap_people", "tiny", tmp_path, path=str(tmp_path / "empty"))
+  result = run_job("run", "--config=configs/dsl.py:mocap_people", f"--data_root={tmp_path}")
+  assert result.returncode == 1
+  assert "--config.data.path=DIR" in result.stderr
+  assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"passes": 0}, {"unit_mm": -1.0}])
 def test_options_must_make_sense(wrong):
   with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
     generator.Options(**wrong)
+
+
+def test_the_configuration_differs_from_the_embedded_people_s_in_data_and_distances():
+  motion, embedded = dsl.get_config("mocap_people"), dsl.get_config("synthetic_people")
+  assert motion.data.source == "mocap_people"
+  differing = {key for key in motion if motion[key] != embedded[key]}
+  assert differing == {"name", "data", "sampling"}
+  s = motion.sampling
+  assert (s.unit, s.near_max, s.far_min, s.far_max) == ("s", 0.17, 0.5, 0.85)

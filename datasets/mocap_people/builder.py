@@ -56,14 +56,9 @@ class MocapPeople(PoseVideoBuilder):
       workers: processes that draw; 0 for none but this one, None for one per core. The data do not
         depend on it.
       **kwargs: of TFDS.
-
-    Raises:
-      ValueError: no folder is named.
     """
     super().__init__(**kwargs)
     self._workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    if not self._options.path:
-      fingerprint("")
 
   @property
   def _options(self) -> Options:

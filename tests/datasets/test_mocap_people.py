@@ -66,7 +66,7 @@ def write_walk(path, seconds, rate, speed_cm=0.0):
     row = np.zeros((len(TREE), 3))
     swing = 40 * np.sin(2 * np.pi * t)
     row[1, 0], row[12, 0] = -swing, swing
-    root = [0, 90, speed_cm * t]
+    root = [0, 130, speed_cm * t]  # 0.4 m over the floor
     lines.append(" ".join(f"{v:.5f}" for v in (*root, *row.ravel())))
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text("\n".join(lines) + "\n")
@@ -286,6 +286,15 @@ def test_a_place_is_found_where_all_cameras_see_all_of_a_long_way():
   assert generator.count_unseen(placed, scene) == 0
   middle = placed.points[:, 0, :2].mean(axis=0)
   assert np.linalg.norm(placed.points[:, 0, :2] - middle, axis=1).max() <= ROAM_MM + 1e-6
+  # with arms of 0.7 m held out the widest path of all is too wide: it is shrunk further
+  wide = standing([(4000 * np.cos(a), 4000 * np.sin(a)) for a in np.linspace(0, 6, 12)])
+  for side, sign in (("left", 1), ("right", -1)):
+    wide.points[:, POINT[f"{side}_hand"], 1] += 700 * sign
+  placed = generator.place_in_sight(wide, scene, np.random.default_rng(0))
+  assert generator.count_unseen(placed, scene) == 0
+  middle = 0.5 * (placed.points[:, 0, :2].min(axis=0) + placed.points[:, 0, :2].max(axis=0))
+  reach = np.linalg.norm(placed.points[:, 0, :2] - middle, axis=1).max()
+  assert min(abs(reach - share * ROAM_MM) for share in (0.75, 0.5)) < 1.0
   # a point half a pixel beyond the edge of one picture counts
   camera = scene.cameras[0]
   ray = np.linalg.inv(camera.K) @ np.array([64.0, 30.0, 1.0]) * 7000.0

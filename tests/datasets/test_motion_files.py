@@ -361,6 +361,7 @@ def cut(text):
     ("a.bvh", BVH.replace("OFFSET 3 0 0", "3 0 0"), "'Arm_end' has no OFFSET"),
     ("a.bvh", BVH, "joints are missing: Chest or Chest2; Neck"),
     ("s_1.amc", AMC.replace("a 0\n", ""), "frame 2: bone 'a' is missing"),
+    ("s_1.amc", AMC.replace("a 90\n", "").replace("a 0\n", "a 0\na 0\n"), "frame 1: bone 'a'"),
     ("s_1.amc", AMC.replace("d 90 90", "d 90"), "'d 90' is not a bone and its values"),
     ("s_1.amc", AMC.replace("a 90", "a none"), "'none' is no number"),
     ("s_1.amc", "", "no frames"),

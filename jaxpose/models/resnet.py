@@ -6,6 +6,9 @@ bottleneck as torchvision does). `ResNetSmall` is the same code at a width that 
 torchvision's dotted names become Flax names by one rule (`torch_weights.torch_name`):
 `layer1.0.conv1` is `layer1_0/conv1`, `downsample.0` and `.1` are `downsample_conv` and
 `downsample_bn`. The classifier `fc` is not part of the network.
+
+`SEResNet50/101` are AlphaPose's backbones (P2 §S.1.1 takes one with 101 layers): the same, but for
+a gate of its channels in the first block of a stage.
 """
 
 import functools
@@ -56,13 +59,33 @@ def _conv(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Co
   )
 
 
+class Gate(nn.Module):
+  """x · σ(W₂ ReLU(W₁ m + b₁) + b₂), m the mean of x over the map: squeeze and excitation.
+
+  As AlphaPose has it: the hidden layer is as wide as x, both layers have biases.
+  """
+
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+    y = x.astype(jnp.float32).mean((1, 2)).astype(self.dtype)
+    y = nn.relu(nn.Dense(x.shape[-1], dtype=self.dtype, name="fc_0")(y))
+    y = nn.sigmoid(nn.Dense(x.shape[-1], dtype=self.dtype, name="fc_2")(y))
+    return x * y[:, None, None]
+
+
 class BasicBlock(nn.Module):
-  """ReLU(x' + BN(conv3x3(ReLU(BN(conv3x3(x)))))), x' = x or its 1x1 projection."""
+  """ReLU(x' + BN(conv3x3(ReLU(BN(conv3x3(x)))))), x' = x or its 1x1 projection.
+
+  With `gated`, a block with a projection passes what it adds to x' through a `Gate`.
+  """
 
   features: int
   stride: int
   norm: Any
   dtype: Any = jnp.float32
+  gated: bool = False
 
   expansion = 1
 
@@ -72,16 +95,17 @@ class BasicBlock(nn.Module):
     y = nn.relu(self.norm(name="bn1")(y))
     y = _conv(self.features, 3, 1, self.dtype, "conv2")(y)
     y = self.norm(name="bn2")(y)
-    return nn.relu(y + _shortcut(self, x, self.features))
+    return _add_shortcut(self, x, y)
 
 
 class Bottleneck(nn.Module):
-  """1x1 reduction, 3x3 (with the stride), 1x1 expansion by 4, and the shortcut of `BasicBlock`."""
+  """1x1 reduction, 3x3 (with the stride), 1x1 expansion by 4; shortcut and gate of `BasicBlock`."""
 
   features: int
   stride: int
   norm: Any
   dtype: Any = jnp.float32
+  gated: bool = False
 
   expansion = 4
 
@@ -94,15 +118,19 @@ class Bottleneck(nn.Module):
     y = nn.relu(self.norm(name="bn2")(y))
     y = _conv(wide, 1, 1, self.dtype, "conv3")(y)
     y = self.norm(name="bn3")(y)
-    return nn.relu(y + _shortcut(self, x, wide))
+    return _add_shortcut(self, x, y)
 
 
-def _shortcut(block: Any, x: Float[Array, "N H W C"], features: int) -> Float[Array, "N h w D"]:
-  """x itself, or BN(conv1x1(x)) where the block changes the size or the channels."""
-  if x.shape[-1] == features and block.stride == 1:
-    return x
-  x = _conv(features, 1, block.stride, block.dtype, "downsample_conv")(x)
-  return block.norm(name="downsample_bn")(x)
+def _add_shortcut(
+  block: Any, x: Float[Array, "N H W C"], y: Float[Array, "N h w D"]
+) -> Float[Array, "N h w D"]:
+  """ReLU(x' + y): x' is x, or BN(conv1x1(x)) where the block changes the size or the channels."""
+  if x.shape[-1] == y.shape[-1] and block.stride == 1:
+    return nn.relu(x + y)
+  if block.gated:
+    y = Gate(block.dtype, name="se")(y)
+  x = _conv(y.shape[-1], 1, block.stride, block.dtype, "downsample_conv")(x)
+  return nn.relu(block.norm(name="downsample_bn")(x) + y)
 
 
 class ResNet(nn.Module):
@@ -121,6 +149,8 @@ class ResNet(nn.Module):
     norm: "batch", or "group", whose statistics are each image's own, over 8 channels: better where
       a batch holds few scenes. In training batch norm sees a batch's own mean, which hides shifts
       of the boxes that then show with the running statistics.
+    frozen: batch norm uses and keeps its running statistics in training too.
+    gated: see `BasicBlock`.
     axis_name: mapped axis over which batch norm takes its statistics; None for this device only.
     dtype: of the computation; parameters and batch statistics stay float32.
   """
@@ -134,6 +164,8 @@ class ResNet(nn.Module):
   smallest_map: int = 1
   output: Output = "mean"
   norm: Norm = "batch"
+  frozen: bool = False
+  gated: bool = False
   axis_name: str | None = None
   dtype: Any = jnp.float32
 
@@ -154,7 +186,7 @@ class ResNet(nn.Module):
       for j in range(count):
         halve = i > 0 and j == 0 and (min(x.shape[1:3]) + 1) // 2 >= self.smallest_map
         name = f"layer{i + 1}_{j}"
-        x = self.block(width, 2 if halve else 1, norm, self.dtype, name=name)(x)
+        x = self.block(width, 2 if halve else 1, norm, self.dtype, self.gated, name=name)(x)
       stages.append(x)
     return _output(x, stages, self.output)
 
@@ -167,7 +199,7 @@ class ResNet(nn.Module):
       raise ValueError(f"norm {self.norm!r} of a ResNet: choose batch or group")
     return functools.partial(
       nn.BatchNorm,
-      use_running_average=not train,
+      use_running_average=self.frozen or not train,
       momentum=0.9,
       epsilon=1e-5,
       dtype=self.dtype,
@@ -192,6 +224,8 @@ ResNet18 = functools.partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)
 ResNet34 = functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock)
 ResNet50 = functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck)
 ResNet101 = functools.partial(ResNet, stage_sizes=(3, 4, 23, 3), block=Bottleneck)
+SEResNet50 = functools.partial(ResNet50, gated=True)
+SEResNet101 = functools.partial(ResNet101, gated=True)
 ResNetSmall = functools.partial(
   ResNet,
   stage_sizes=(1, 1, 1, 1),
@@ -208,5 +242,7 @@ RESNETS = {
   "resnet34": ResNet34,
   "resnet50": ResNet50,
   "resnet101": ResNet101,
+  "se_resnet50": SEResNet50,
+  "se_resnet101": SEResNet101,
   "resnet_small": ResNetSmall,
 }

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpose.models.resnet import IMAGENET_STD
+
 State = dict[str, np.ndarray]
 
 _DTYPES = {
@@ -207,7 +209,8 @@ _LEAVES = {
 def torch_name(path: tuple[str, ...]) -> str:
   """torchvision's name of a variable of `ResNet`.
 
-  ("params", "layer1_0", "conv1", "kernel") is `layer1.0.conv1.weight`.
+  ("params", "layer1_0", "conv1", "kernel") is `layer1.0.conv1.weight`; of a gated block
+  ("params", "layer1_0", "se", "fc_0", "bias") is AlphaPose's `layer1.0.se.fc.0.bias`.
   """
   collection, *modules, leaf = path
   parts = []
@@ -248,8 +251,32 @@ def resnet_state(variables: Any, group: str = "") -> State:
   state = {}
   for path, leaf in _leaves(_subtree(variables, group)).items():
     array = np.asarray(leaf)
-    state[torch_name(path)] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    state[torch_name(path)] = array.transpose(_TO_TORCH.get(array.ndim))
   return state
+
+
+# Axes of the weights of a convolution and of a linear layer, [h, w, in, out] and [in, out] here.
+_TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
+_FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
+
+
+_ALPHAPOSE = "preact."
+
+
+def _backbone_of(state: State) -> State:
+  """The ResNet in a file: all of it, or, of an AlphaPose network, the backbone `preact`.
+
+  AlphaPose shows its network RGB − mean, not divided by the standard deviation: its first layer is
+  multiplied by that, to give the same on `resnet.normalise_image`. What stays is that its mean is
+  (0.406, 0.457, 0.480). Its decoder (`duc1`, `conv_out`, ...) is left.
+  """
+  own = {k.removeprefix(_ALPHAPOSE): v for k, v in state.items() if k.startswith(_ALPHAPOSE)}
+  if not own:
+    return state
+  if own.get("conv1.weight", np.zeros(0)).shape[1:2] == (3,):
+    std = np.asarray(IMAGENET_STD, np.float32).reshape(1, 3, 1, 1)
+    own["conv1.weight"] = own["conv1.weight"] * std
+  return own
 
 
 def _is_ignored(name: str, own: set[str]) -> bool:
@@ -264,6 +291,9 @@ def _is_ignored(name: str, own: set[str]) -> bool:
 def load_resnet(path: str | os.PathLike, variables: Any, group: str = "") -> Any:
   """`variables` with the ResNet at `group` replaced by the weights in a torchvision-format file.
 
+  Every entry of the file is used, but for the classifier, counters and stages that the network
+  does not have. An AlphaPose network in the file gives its backbone, see `_backbone_of`.
+
   Args:
     path: `.pth` or `.safetensors`.
     variables: {"params": ..., "batch_stats": ...}, float32; not changed.
@@ -273,7 +303,7 @@ def load_resnet(path: str | os.PathLike, variables: Any, group: str = "") -> Any
     FileNotFoundError: there is no such file.
     ValueError: entries are missing, left over, or of another shape; the message names them.
   """
-  state = load_state(path)
+  state = _backbone_of(load_state(path))
   own = resnet_state(variables, group)
   missing = [name for name in own if name not in state]
   surplus = [name for name in state if name not in own and not _is_ignored(name, set(own))]
@@ -294,13 +324,13 @@ def load_resnet(path: str | os.PathLike, variables: Any, group: str = "") -> Any
   if problems:
     raise ValueError(
       f"the weights in {os.fspath(path)} do not fit the network at {group or 'the root'!r}:"
-      f" {'; '.join(problems)}. Is the file of the same ResNet (18, 34, 50, 101)?"
+      f" {'; '.join(problems)}. Is the file of the same ResNet (18, 34, 50, 101, or with gates,"
+      " `se`, of AlphaPose)?"
     )
 
   def replace(leaf_path, leaf):
     array = state[torch_name(leaf_path)]
-    array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-    return jnp.asarray(array, leaf.dtype)
+    return jnp.asarray(array.transpose(_FROM_TORCH.get(array.ndim)), leaf.dtype)
 
   parts = tuple(filter(None, group.split("/")))
 

@@ -104,6 +104,17 @@ def test_training_normalises_by_the_batch_and_moves_the_running_mean_by_a_tenth(
   np.testing.assert_allclose(new["batch_stats"]["bn1"]["mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
 
 
+def test_frozen_batch_norm_uses_and_keeps_its_running_statistics_in_training():
+  model = resnet.ResNet(block=resnet.BasicBlock, output="map", frozen=True, **TINY)
+  x = jnp.asarray(np.random.default_rng(0).normal(3, 2, size=(4, 16, 16, 3)), jnp.float32)
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, False))
+  variables = randomised(shapes, seed=1)
+  got, new = train(model, variables, x)
+  jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], variables["batch_stats"])
+  expected = jax.jit(model.clone(frozen=False).apply, static_argnums=2)(variables, x, False)
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_batch_statistics_are_taken_over_the_mapped_axis():
   x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 16, 16, 3)), jnp.float32)
   x = x * jnp.asarray([1.0, 3.0]).reshape(2, 1, 1, 1, 1)  # the devices' shares differ

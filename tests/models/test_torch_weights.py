@@ -219,27 +219,148 @@ def test_files_that_torch_itself_wrote(tmp_path, zipped):
   assert_same(torch_weights.load_resnet(path, target), source)
 
 
-def test_features_equal_torchs(tmp_path):
+# --- whole networks against torch's own layers -------------------------------------------------
+
+
+def torch_modules():
+  """torchvision's residual networks and AlphaPose's gates, written with their names of modules."""
   torch = pytest.importorskip("torch")
-  variables = small((2, 1), seed=3)
-  variables["params"] = jax.tree.map(lambda a: a - 0.7, variables["params"])
-  state = {k: torch.tensor(v) for k, v in torch_weights.resnet_state(variables).items()}
-  functional = torch.nn.functional
+  nn, relu = torch.nn, torch.nn.functional.relu
 
-  def unit(x, conv, norm, stride, pad):
-    x = functional.conv2d(x, state[f"{conv}.weight"], stride=stride, padding=pad)
-    parts = (state[f"{norm}.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
-    return functional.batch_norm(x, *parts)
+  class Gate(nn.Module):
+    def __init__(self, width):
+      super().__init__()
+      layers = nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.Sigmoid()
+      self.fc = nn.Sequential(*layers)
 
-  image = np.random.default_rng(0).normal(size=(2, 33, 41, 3)).astype(np.float32)
-  x = torch.tensor(image.transpose(0, 3, 1, 2))
-  x = functional.max_pool2d(functional.relu(unit(x, "conv1", "bn1", 2, 3)), 3, 2, 1)
-  for name, stride in (("layer1.0", 1), ("layer1.1", 1), ("layer2.0", 2)):
-    y = functional.relu(unit(x, f"{name}.conv1", f"{name}.bn1", stride, 1))
-    y = unit(y, f"{name}.conv2", f"{name}.bn2", 1, 1)
-    if stride == 2:
-      x = unit(x, f"{name}.downsample.0", f"{name}.downsample.1", 2, 0)
-    x = functional.relu(x + y)
-  model = resnet.ResNet((2, 1), resnet.BasicBlock, (4, 6), output="map")
-  got = jax.jit(model.apply, static_argnums=2)(variables, image, False)
-  np.testing.assert_allclose(got, x.numpy().transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5)
+    def forward(self, x):
+      return x * self.fc(x.mean((2, 3)))[:, :, None, None]
+
+  class Block(nn.Module):
+    def __init__(self, before, width, stride, bottleneck, gated):
+      super().__init__()
+      after = width * (4 if bottleneck else 1)
+      plan = [(before, width, 3, stride), (width, width, 3, 1)]
+      if bottleneck:
+        plan = [(before, width, 1, 1), (width, width, 3, stride), (width, after, 1, 1)]
+      self.count = len(plan)
+      for i, (first, last, size, step) in enumerate(plan, start=1):
+        setattr(self, f"conv{i}", nn.Conv2d(first, last, size, step, size // 2, bias=False))
+        setattr(self, f"bn{i}", nn.BatchNorm2d(last))
+      projected = before != after or stride != 1
+      self.se = Gate(after) if gated and projected else None
+      shortcut = nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+      self.downsample = nn.Sequential(*shortcut) if projected else None
+
+    def forward(self, x):
+      y = x
+      for i in range(1, self.count + 1):
+        y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+        y = relu(y) if i < self.count else y
+      y = y if self.se is None else self.se(y)
+      return relu(y + (x if self.downsample is None else self.downsample(x)))
+
+  class Network(nn.Module):
+    def __init__(self, sizes, bottleneck, gated=False):
+      super().__init__()
+      self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+      before = 64
+      for i, (count, width) in enumerate(zip(sizes, (64, 128, 256, 512)), start=1):
+        after = width * (4 if bottleneck else 1)
+        starts = [before] + [after] * (count - 1)
+        strides = [1 if i == 1 else 2] + [1] * (count - 1)
+        blocks = [Block(b, width, s, bottleneck, gated) for b, s in zip(starts, strides)]
+        setattr(self, f"layer{i}", nn.Sequential(*blocks))
+        before = after
+      self.fc = nn.Linear(before, 1000)
+
+    def forward(self, x):
+      x = torch.nn.functional.max_pool2d(relu(self.bn1(self.conv1(x))), 3, 2, 1)
+      for i in range(1, 5):
+        x = getattr(self, f"layer{i}")(x)
+      return x.mean((2, 3))
+
+  class Pose(nn.Module):
+    def __init__(self, preact):
+      super().__init__()
+      self.preact, self.conv_out = preact, nn.Conv2d(512, 17, 3)
+
+  return Network, Pose
+
+
+def shake(torch, network):
+  """Random weights that keep features near one in size, and random running statistics."""
+  torch.manual_seed(1)
+  for name, tensor in network.state_dict().items():
+    if name.endswith(("running_var", "bn1.weight", "bn2.weight", "downsample.1.weight")):
+      tensor.uniform_(0.8, 1.2)
+    elif tensor.ndim == 1:  # the last norm of a branch is small, so that depth adds up to little
+      tensor.uniform_(-0.3, 0.3)
+  return network.eval()
+
+
+NETWORKS = [
+  ("resnet18", (2, 2, 2, 2), False),
+  ("se_resnet50", (3, 4, 6, 3), True),
+  pytest.param("resnet34", (3, 4, 6, 3), False, marks=pytest.mark.slow),
+  pytest.param("resnet101", (3, 4, 23, 3), True, marks=pytest.mark.slow),
+  pytest.param("resnet50", (3, 4, 6, 3), True, marks=pytest.mark.slow),
+  pytest.param("se_resnet101", (3, 4, 23, 3), True, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "sizes", "bottleneck"), NETWORKS)
+def test_features_of_a_whole_network_equal_torchs(tmp_path, name, sizes, bottleneck):
+  torch = pytest.importorskip("torch")
+  make_network, make_pose = torch_modules()
+  gated = name.startswith("se_")
+  network = shake(torch, make_network(sizes, bottleneck, gated))
+  path = tmp_path / "weights.pth"
+  if gated:
+    del network.fc  # AlphaPose has none
+  torch.save((make_pose(network) if gated else network).state_dict(), path)
+  image = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
+  shown = image * (np.float32(resnet.IMAGENET_STD) if gated else np.float32(1))
+  with torch.no_grad():
+    expected = network(torch.tensor(shown.transpose(0, 3, 1, 2))).numpy()
+  model = resnet.RESNETS[name]()
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), X, False))
+  empty = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), shapes)
+  variables = torch_weights.load_resnet(path, empty)
+  got = np.asarray(jax.jit(model.apply, static_argnums=2)(variables, image, False))
+  assert got.shape == (2, 2048 if bottleneck else 512)
+  assert 0.01 < np.abs(expected).mean() < 100
+  assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_gates_stand_where_a_block_projects_and_are_asked_for(tmp_path):
+  model = resnet.ResNet((2, 2), resnet.BasicBlock, (4, 6), gated=True)
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), X, False))
+  gated = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), shapes)
+  state = torch_weights.resnet_state(gated)
+  # the first stage of basic blocks projects nothing: 4 channels in, 4 out
+  gates = {name: array.shape for name, array in state.items() if ".se." in name}
+  both = {f"layer2.0.se.fc.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")}
+  assert set(gates) == both
+  assert gates["layer2.0.se.fc.0.weight"] == (6, 6)
+  path = tmp_path / "weights.safetensors"
+  torch_weights.save_safetensors(path, {f"preact.{k}": v for k, v in state.items()})
+  with pytest.raises(ValueError, match=r"left over \(4\): layer2\.0\.se\.fc\.0\.bias"):
+    torch_weights.load_resnet(path, small((2, 2)))
+  plain = {name: array for name, array in state.items() if ".se." not in name}
+  torch_weights.save_safetensors(path, plain)
+  with pytest.raises(ValueError, match=r"missing \(4\): layer2\.0\.se"):
+    torch_weights.load_resnet(path, gated)
+
+
+def test_the_first_layer_of_alphapose_is_told_of_our_deviation(tmp_path):
+  source = small(seed=1)
+  state = torch_weights.resnet_state(source)
+  path = tmp_path / "weights.safetensors"
+  named = {f"preact.{k}": v for k, v in state.items()} | {"conv_out.weight": np.ones((2, 8, 3, 3))}
+  torch_weights.save_safetensors(path, named)
+  got = torch_weights.load_resnet(path, small(seed=2))
+  first, own = (tree["params"].pop("conv1")["kernel"] for tree in (got, source))
+  for channel, std in enumerate((0.229, 0.224, 0.225)):
+    np.testing.assert_allclose(first[:, :, channel], own[:, :, channel] * std, rtol=1e-6)
+  assert_same(got, source)

@@ -1,11 +1,13 @@
 """Sections of a configuration as networks, options and optimisers, for experiment.py."""
 
+import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxpose import files
 from jaxpose.data.index import Dataset
 from jaxpose.data.records import EMPTY
 from jaxpose.data.sampling import evenly_spread
@@ -34,8 +36,12 @@ def compute_dtype(config: ConfigDict) -> Any:
   return jnp.dtype(config.compute_dtype)
 
 
-def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
-  """The networks of section `model`, batch norm over a mapped axis or, for None, without one."""
+def build_scene(config: ConfigDict, axis_name: str | None, *, training: bool = True) -> Any:
+  """The networks of section `model`, batch norm over a mapped axis or, for None, without one.
+
+  In training the batch norm of frozen groups stays as it is; after it nothing is frozen, so that
+  an untrained encoder can be calibrated.
+  """
   from jaxpose.models import scene
 
   model = config.model
@@ -52,6 +58,7 @@ def build_scene(config: ConfigDict, axis_name: str | None) -> Any:
     stn_form=model.stn_form,
     axis_name=axis_name,
     dtype=compute_dtype(config),
+    frozen=tuple(config.optimiser.frozen) if training else (),
   )
 
 
@@ -161,6 +168,36 @@ def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
   shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
   empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
   return network, torch_weights.load_resnet(path, empty, "backbone")
+
+
+def start_from(config: ConfigDict, variables: Variables) -> Variables:
+  """Puts the networks of another run, `config.model.start_from`, in place of the first ones.
+
+  Of its exported checkpoint (`config.export.checkpoint`) the parameter groups that both runs have
+  are taken, with their batch statistics. Layers that only the other run has, such as the
+  time-invariant one of an encoder for a supervised network, are left.
+
+  Raises:
+    FileNotFoundError: there is no run or no checkpoint of it in that folder.
+    ValueError: the runs share no group, or a layer is missing there or of another shape.
+  """
+  from jaxpose.training import checkpoint, transfer
+
+  workdir = config.model.start_from
+  if not workdir:
+    return variables
+  path = pathlib.Path(workdir) / "config.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"config.model.start_from: no config.json in {workdir}: name the work directory of a run"
+    )
+  try:
+    which = files.load_json(path)["export"]["checkpoint"]
+  except (KeyError, TypeError):
+    raise ValueError(f"{path} is damaged: it names no config.export.checkpoint") from None
+  return transfer.take_groups(
+    variables, checkpoint.restore_for_inference(workdir, which), where=workdir
+  )
 
 
 def load_weights(config: ConfigDict, variables: Variables) -> Variables:

@@ -83,6 +83,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ("data.also", "probe.references", "optimiser.frozen"), (_is_row(_is_text), "a list of texts")
   ),
   "methods": (_is_row(_is_text, least=1), "a list of texts"),
+  "model.start_from": (_is_text, "a text"),
   "data.image_size": (_is_row(_is_whole(8), 2), "(height, width) of at least 8 px"),
   "sampling.gravity": (_is_row(_is_pair, least=1), "((0, share), (from step, share), ...)"),
   "optimiser.boundaries": (_is_row(_is_pair), "((step, factor), ...)"),

@@ -196,7 +196,9 @@ class Experiment:
     method = self._build_method(parallel.AXIS, training=True)
     return dataclasses.replace(
       method,
-      init=lambda rng, batch: building.load_weights(self.config, method.init(rng, batch)),
+      init=lambda rng, batch: building.start_from(
+        self.config, building.load_weights(self.config, method.init(rng, batch))
+      ),
     )
 
   @functools.cached_property
@@ -222,7 +224,7 @@ class Experiment:
       raise ValueError(
         f"config.methods: there is no method {name!r}; there are {', '.join(METHODS)}"
       )
-    scene = building.build_scene(self.config, axis_name)
+    scene = building.build_scene(self.config, axis_name, training=training)
     if name == "supervised":
       encoder = scene.encoder.clone(time_invariant_size=0)
       options = building.make_supervised_options(self.config)

@@ -1,5 +1,6 @@
 """Detect, crop, encode, decode, paste over the background (P1 §3.1, P2 §3.1)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import flax.linen as nn
@@ -214,6 +215,7 @@ def build_scene(
   axis_name: str | None,
   dtype: Any,
   stn_form: stn.Form = "auto",
+  frozen: Collection[str] = (),
 ) -> Scene:
   """A scene from plain values, as configs hold them.
 
@@ -225,20 +227,27 @@ def build_scene(
     axis_name: the mapped axis of batch norm's statistics.
     dtype: of convolutions and dense layers.
     stn_form: see `stn.crop`.
+    frozen: parameter groups that do not learn: their batch norm uses and keeps its running
+      statistics in training too.
 
   Raises:
     ValueError: a backbone of no known name.
   """
 
-  def backbone(name):
+  def backbone(group, name):
     if name not in resnet.RESNETS:
       known = ", ".join(resnet.RESNETS)
       raise ValueError(f"backbone {name!r} is unknown: choose one of {known}")
-    return resnet.RESNETS[name](axis_name=axis_name, dtype=dtype, **backbone_options)
+    return resnet.RESNETS[name](
+      axis_name=axis_name, dtype=dtype, frozen=group in frozen, **backbone_options
+    )
 
-  detector = None if detector_backbone is None else stn.Detector(backbone(detector_backbone))
+  detector = None
+  if detector_backbone is not None:
+    detector = stn.Detector(backbone("detector", detector_backbone))
+  encoder = backbone("encoder", encoder_backbone)
   return Scene(
-    encoder=Encoder(backbone(encoder_backbone), time_variant_size, time_invariant_size),
+    encoder=Encoder(encoder, time_variant_size, time_invariant_size),
     decoder=Decoder(dtype=dtype, **decoder),
     detector=detector,
     crop_size=crop_size,

@@ -1,0 +1,81 @@
+"""The networks of one run as the start of another (P2 Fig. 9: training end to end from there)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxpose.method import Variables
+
+_SHOWN = 4  # layers that an error names
+_COLLECTIONS = ("params", "batch_stats")
+
+
+def take_groups(variables: Variables, other: Variables, *, where: str) -> Variables:
+  """`variables` with the parameter groups that `other` has too, and their batch statistics.
+
+  A group is taken layer by layer: `other` must have each in the same shape, and may have more.
+
+  Args:
+    variables: of a run that is to start; not changed.
+    other: of a run that was trained.
+    where: names the other run in errors.
+
+  Raises:
+    ValueError: they share no group; a layer is missing there or of another shape; one group has
+      batch statistics and the other none.
+  """
+  groups = sorted(set(variables["params"]) & set(other["params"]))
+  if not groups:
+    raise ValueError(
+      f"the run in {where} has the networks {_names(other)}, this one {_names(variables)}: there"
+      " is none in common to start from"
+    )
+  taken = dict(variables)
+  for collection in _COLLECTIONS:
+    if collection in variables:
+      taken[collection] = dict(variables[collection])
+    for group in groups:
+      own = variables.get(collection, {}).get(group)
+      theirs = other.get(collection, {}).get(group)
+      what = f"{collection} of the {group}"
+      if bool(own) != bool(theirs):
+        raise ValueError(
+          f"cannot start from the run in {where}: it has {'' if theirs else 'no '}{what}, this run"
+          f" has {'them' if own else 'none'}; use the same config.model.backbone.norm"
+        )
+      if own:
+        taken[collection][group] = _take(own, theirs, f"{what} in {where}")
+  return taken
+
+
+def _names(variables: Variables) -> str:
+  return ", ".join(sorted(variables["params"]))
+
+
+def _take(own: Any, theirs: Mapping[str, Any], what: str) -> Any:
+  """The arrays of `theirs` in the places of `own`."""
+  found = _by_path(theirs)
+  problems = []
+  for path, leaf in _by_path(own).items():
+    if path not in found:
+      problems.append(f"{path} is missing there")
+    elif found[path].shape != leaf.shape:
+      problems.append(f"{path} is {found[path].shape} there, here {leaf.shape}")
+  if problems:
+    more = ", ..." if len(problems) > _SHOWN else ""
+    raise ValueError(
+      f"cannot start from the {what}: {', '.join(problems[:_SHOWN])}{more}; set config.model as in"
+      " that run"
+    )
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: jax.numpy.asarray(found[_text(path)], leaf.dtype), own
+  )
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+  return {_text(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _text(path: Any) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 
 from jaxpose import geometry, provenance
 from jaxpose.data import transforms
+from jaxpose.evaluation.features import feature_column
 from jaxpose.evaluation.presence import PresenceCalibration, estimate_presence
 from jaxpose.evaluation.regressor import Regressor, load_regressor
 
@@ -188,7 +189,7 @@ class Model:
     """
     fitted = self.regressor(regressor)
     found = self.render(images, backgrounds)
-    pose = fitted.predict(found[fitted.feature])
+    pose = fitted.predict(np.asarray(feature_column(found, fitted.feature)))
     pose[found["presence"] < 0.5] = np.nan
     kept = _embedded(found) | {"pose3d_mm": pose}
     if "mask_frame" in found:
@@ -200,7 +201,8 @@ class Model:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no regressor, or was fitted on the embeddings of other weights.
+      ValueError: it is no regressor, one of 2D keypoints, or was fitted on the embeddings of
+        other weights.
     """
     where = "the regressor"
     if isinstance(given, Regressor):
@@ -208,6 +210,8 @@ class Model:
     else:
       path = self.regressor_path if given is None else given
       fitted, where = load_regressor(path), f"the regressor {path}"
+    if fitted.num_coordinates != 3:
+      raise ValueError(f"{where} reads 2D keypoints: give one that launch/probe.py fitted to poses")
     if provenance.differ(fitted.weights, self.weights):
       raise ValueError(
         f"{where} was fitted on the embeddings of another checkpoint: export and probe this one"

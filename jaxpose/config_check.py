@@ -88,6 +88,10 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "sampling.gravity": (_is_row(_is_pair, least=1), "((0, share), (from step, share), ...)"),
   "optimiser.boundaries": (_is_row(_is_pair), "((step, factor), ...)"),
   "model.decoder.stage_channels": (_is_row(_is_whole(1), least=1), "a list of whole numbers"),
+  "probe.features": (
+    lambda value: value in ("time_variant", "time_invariant", "both"),
+    "time_variant, time_invariant or both",
+  ),
   "probe.seeds": (_is_row(_is_whole(0), least=1), "a list of whole numbers"),
   "probe.label_counts": (_is_row(_is_label_count, least=1), "numbers, shares, or all"),
 }

@@ -15,6 +15,7 @@ from jaxpose import files
 from jaxpose.api import Model
 from jaxpose.data import background as backgrounds
 from jaxpose.data import transforms, trc, video
+from jaxpose.evaluation.features import feature_column
 from jaxpose.evaluation.regressor import Regressor
 from jaxpose.overlay import OverlayWriter, is_overlay
 
@@ -140,7 +141,7 @@ def predict_video(
       done = len(columns["frame"])
       behind = empty.at(range(done, done + len(frames)))
       found = model.render(small, behind)
-      pose = regressor.predict(found[regressor.feature])
+      pose = regressor.predict(np.asarray(feature_column(found, regressor.feature)))
       pose[found["presence"] < 0.5] = np.nan
       found["box_px"] = model.boxes_on_image(found["box"], size)
       found["pose3d_mm"] = pose

@@ -23,6 +23,7 @@ from jaxpose.evaluation.probe_records import (
 )
 from jaxpose.evaluation.protocols import ALL, LabelCount
 from jaxpose.evaluation.regressor import Architecture, save_regressor
+from jaxpose.evaluation.targets import POSE3D, Target
 from jaxpose.export import RANDOM_PREFIX, TEST, TRAIN
 
 TRAINED, RANDOM, SUPERVISED = "trained", "random", "supervised"
@@ -39,7 +40,8 @@ def probe_embeddings(
   fit: FitConfig,
   label_counts: Sequence[LabelCount],
   seeds: Sequence[int],
-  feature: str = "time_variant",
+  feature: str,
+  target: Target = POSE3D,
   labels: Path | None = None,
   references: Sequence[Path] = (),
   progress: Callable[[str], None] = print,
@@ -50,6 +52,8 @@ def probe_embeddings(
     folder: holds the exports `train` and `test`, and, if it is to stand in the tables, those of an
       untrained encoder, `random_train` and `random_test`.
     label_counts: numbers, shares ("10%" or 0.1) or "all".
+    feature: the vectors that are read, of `features.FEATURES`.
+    target: what is read from them; labels and references are those of 3D poses.
     labels: a label table that says which frames are labelled, see `evaluation.label_table`.
     references: files of rows measured elsewhere, see `score_supervised`.
 
@@ -84,6 +88,7 @@ def probe_embeddings(
     seeds=seeds,
     fit=fit,
     feature=feature,
+    target=target,
     table=table,
     references=others,
     directory=out,
@@ -116,7 +121,7 @@ def _load_references(
   skeleton = probe.find_skeleton(train, table)
   frames = protocols.labelled_frames(test, skeleton, split=TEST, table=table)
   own = (skeleton.num_joints, len(frames.rows))
-  names = {metrics.metric_name(metric, skeleton.num_joints) for metric in probe_report.METRICS}
+  names = {metrics.metric_name(metric, skeleton.num_joints) for metric in POSE3D.metrics}
   for path, reference in found:
     other = (reference.num_joints, reference.test_frames)
     if other != own:
@@ -190,6 +195,7 @@ def probe_run(
     fit=fit_config(values),
     label_counts=label_counts(values["label_counts"]),
     seeds=tuple(values["seeds"]),
+    feature=values["features"],
     labels=labels,
     references=tuple(values["references"]),
     progress=progress,

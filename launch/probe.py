@@ -4,10 +4,15 @@
   python launch/probe.py --workdir=runs/mine --labels=my_labels.csv --label_counts=all
   python launch/probe.py --workdir=runs/mine --label_counts=50,10%,all --regressor=residual
   python launch/probe.py --workdir=runs/mine --references=runs/supervised/probe/reference.json
+  python launch/probe.py --workdir=runs/mine --features=time_invariant --out=runs/mine/looks
+  python launch/probe.py --workdir=runs/mine --target=pose2d
 
 Options that are not given are those of the run's configuration. Writes results.json, results.md,
 label_efficiency.png and regressor.npz; a probe that was stopped goes on where it was. The run of a
 supervised network is scored as it is, and writes the reference.json that --references reads.
+
+With --target=pose2d one linear layer reads 2D keypoints from all labels, as in P2 Table II; errors
+are in % of the frame, and results go to probe2d.
 """
 
 import pathlib
@@ -35,12 +40,13 @@ _SEEDS = flags.DEFINE_list("seeds", None, "Seeds; each sees other labels.")
 _REFERENCES = flags.DEFINE_list(
   "references", None, "reference.json files of supervised runs, to stand in the same tables."
 )
-_FEATURE = flags.DEFINE_enum(
-  "feature",
-  "time_variant",
-  ["time_variant", "time_invariant"],
-  "Which embedding the pose is read from.",
+_FEATURES = flags.DEFINE_enum(
+  "features",
+  None,
+  ["time_variant", "time_invariant", "both"],
+  "Which vectors the pose is read from.",
 )
+_TARGET = flags.DEFINE_enum("target", "pose3d", ["pose3d", "pose2d"], "What is read from them.")
 _REGRESSOR = flags.DEFINE_enum("regressor", None, ["mlp", "residual", "linear"], "Network.")
 _WIDTH = flags.DEFINE_integer("width", None, "Units of a hidden layer.", lower_bound=1)
 _DEPTH = flags.DEFINE_integer("depth", None, "Hidden layers, or residual blocks.", lower_bound=1)
@@ -52,6 +58,7 @@ _RATE = flags.DEFINE_float("learning_rate", None, "Of Adam.")
 
 # Flags that take the place of a value of the configuration's `probe` section.
 _OVERRIDES = {
+  "features": _FEATURES,
   "regressor": _REGRESSOR,
   "width": _WIDTH,
   "depth": _DEPTH,
@@ -63,13 +70,14 @@ _OVERRIDES = {
 }
 
 _OF_EMBEDDINGS = (
-  *(_EMBEDDINGS, _OUT, _LABELS, _COUNTS, _SEEDS, _REFERENCES, _FEATURE, *_OVERRIDES.values()),
+  *(_EMBEDDINGS, _OUT, _LABELS, _COUNTS, _SEEDS, _REFERENCES, _TARGET, *_OVERRIDES.values()),
 )
 
 
 def main(argv):
   del argv
   from jaxpose import probing
+  from jaxpose.evaluation import targets
 
   experiment = cli.open_run(_WORKDIR.value)
   if experiment.is_supervised:
@@ -80,22 +88,28 @@ def main(argv):
     print((experiment.workdir / "probe" / "results.md").read_text(encoding="utf-8"))
     return 0
   values = experiment.config.probe.to_dict()
+  flat = _TARGET.value == "pose2d"
+  if flat:
+    cli.refuse_flags((_LABELS, _REFERENCES), "with --target=pose2d they have no meaning")
+    values.update(regressor="linear", batch_norm=False)
   values.update({name: flag.value for name, flag in _OVERRIDES.items() if flag.value is not None})
   counts = values["label_counts"]
   if _COUNTS.value is not None:
     counts = _COUNTS.value
-  elif _LABELS.value is not None:
+  elif _LABELS.value is not None or flat:
     counts = ["all"]
-  out = pathlib.Path(_OUT.value or experiment.workdir / "probe")
+  references = () if flat else tuple(values["references"])
+  out = pathlib.Path(_OUT.value or experiment.workdir / ("probe2d" if flat else "probe"))
   probing.probe_embeddings(
     _EMBEDDINGS.value or experiment.workdir / "embeddings",
     out,
     fit=probing.fit_config(values),
     label_counts=probing.label_counts(counts),
     seeds=_seeds(_SEEDS.value) if _SEEDS.value is not None else values["seeds"],
-    feature=_FEATURE.value,
+    feature=values["features"],
+    target=targets.TARGETS[_TARGET.value],
     labels=_LABELS.value,
-    references=_REFERENCES.value if _REFERENCES.value is not None else tuple(values["references"]),
+    references=_REFERENCES.value if _REFERENCES.value is not None else references,
   )
   print((out / "results.md").read_text(encoding="utf-8"))
   print(f"results, curve and regressor: {out}")

@@ -156,6 +156,7 @@ def _probe(folder, references):
     fit=FitConfig(Architecture("linear"), 5, 8, 0.01),
     label_counts=["all"],
     seeds=[0],
+    feature="time_variant",
     references=references,
     progress=lambda line: None,
   )

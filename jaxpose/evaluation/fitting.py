@@ -51,13 +51,13 @@ class TrainingData(NamedTuple):
 
   Attributes:
     features: standardised, [N, D].
-    poses_mm: root-centred, [N, J, 3]; 0 where not valid.
+    poses_mm: root-centred, [N, J, 3]; 0 where not valid. Or 2D keypoints, [N, J, 2].
     valid: [N, J].
     feature_mean, feature_std: what the features were standardised with.
   """
 
   features: Float[Array, "N D"]
-  poses_mm: Float[Array, "N J 3"]
+  poses_mm: Float[Array, "N J K"]
   valid: Bool[Array, "N J"]
   feature_mean: Float[np.ndarray, " D"]
   feature_std: Float[np.ndarray, " D"]
@@ -66,7 +66,7 @@ class TrainingData(NamedTuple):
 def make_training_data(
   features: Any,
   labelled: Int[np.ndarray, " N"],
-  poses_mm: Float[np.ndarray, "N J 3"],
+  poses_mm: Float[np.ndarray, "N J K"],
   valid: Bool[np.ndarray, "N J"],
 ) -> TrainingData:
   """Standardises features by the statistics of all M frames and puts the labelled N on device.
@@ -76,15 +76,15 @@ def make_training_data(
   """
   mean, std = (x.astype(np.float32) for x in mean_and_std(features))
   std = np.where(std > 1e-6 * np.abs(mean), std, 0.0).astype(np.float32)
-  scale = Standardisation(mean, std, np.zeros((1, 3), np.float32), 1.0)
+  scale = Standardisation(mean, std, np.zeros(poses_mm.shape[1:], np.float32), 1.0)
   table = standardise(features[labelled], scale)
   poses = np.where(valid[..., None], poses_mm, 0.0).astype(np.float32)
   return TrainingData(jnp.asarray(table), jnp.asarray(poses), jnp.asarray(valid), mean, std)
 
 
 def mean_pose(
-  poses_mm: Float[np.ndarray, "N J 3"], valid: Bool[np.ndarray, "N J"]
-) -> Float[np.ndarray, "J 3"]:
+  poses_mm: Float[np.ndarray, "N J K"], valid: Bool[np.ndarray, "N J"]
+) -> Float[np.ndarray, "J K"]:
   """Mean over the frames in which each joint is valid, mm; 0 for a joint that never is."""
   weight = np.asarray(valid, np.float64)[..., None]
   total = np.where(weight > 0, np.asarray(poses_mm, np.float64), 0.0).sum(axis=0)
@@ -119,7 +119,7 @@ def fit_regressor(
   scale = float(np.sqrt(np.square((poses - centre)[valid]).mean())) or 1.0
   rows = np.zeros(len(data.features), np.int32)
   rows[: len(chosen)] = chosen
-  init, run = _make_steps(config, skeleton.num_joints * 3)
+  init, run = _make_steps(config, centre.size)
   state = init(jax.random.key(seed), data.features[:1])
   table = (data.features, data.poses_mm, data.valid, rows, len(chosen), centre, scale)
   bounds = np.linspace(0, config.steps, min(_CHUNKS, config.steps) + 1).round().astype(int)

@@ -19,10 +19,12 @@ from jaxtyping import Int
 
 from jaxpose.evaluation import fitting, metrics, protocols
 from jaxpose.evaluation.blocks import blocks
+from jaxpose.evaluation.features import TIME_VARIANT, feature_column
 from jaxpose.evaluation.label_table import LabelTable
 from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults, RecordStore, Report
 from jaxpose.evaluation.protocols import LabelCount, LabelledFrames
 from jaxpose.evaluation.regressor import Regressor
+from jaxpose.evaluation.targets import POSE2D, POSE3D, Target
 from jaxpose.skeleton import Skeleton, skeleton_from_joint_names
 
 MEAN_POSE = "mean pose"
@@ -36,7 +38,8 @@ def run_probe(
   label_counts: Sequence[LabelCount],
   seeds: Sequence[int],
   fit: fitting.FitConfig,
-  feature: str = "time_variant",
+  feature: str = TIME_VARIANT,
+  target: Target = POSE3D,
   table: LabelTable | None = None,
   references: Sequence[ProbeRecord] = (),
   directory: str | os.PathLike[str] | None = None,
@@ -49,7 +52,8 @@ def run_probe(
       of the same frames. The labels are read from the first row.
     label_counts: numbers, shares (0.1 or "10%") or "all".
     seeds: each draws other label frames, initial weights and minibatches.
-    feature: the key of the array to read the pose from.
+    feature: the vectors to read the pose from, see `features.feature_column`.
+    target: what is read: 3D poses, or 2D keypoints in the frame.
     table: labels from a file, see `label_table`.
     references: rows measured elsewhere (such as a supervised network) to stand in the same tables.
     directory: where finished rows are kept, so that a run that was stopped goes on; also where the
@@ -68,8 +72,11 @@ def run_probe(
   _check_rows(train_embeddings, test_embeddings, seeds)
   first_train, first_test = train_embeddings[rows[0]], test_embeddings[rows[0]]
   skeleton = find_skeleton(first_train, table)
-  train = protocols.labelled_frames(first_train, skeleton, split="train", table=table)
-  test = protocols.labelled_frames(first_test, skeleton, split="test", table=table)
+  if target == POSE2D:
+    train, test = (protocols.keypoint_frames(split) for split in (first_train, first_test))
+  else:
+    train = protocols.labelled_frames(first_train, skeleton, split="train", table=table)
+    test = protocols.labelled_frames(first_test, skeleton, split="test", table=table)
   if not len(train.rows) and train.left_out_root:
     roots = ", ".join(skeleton.joints[joint] for joint in skeleton.root)
     raise ValueError(
@@ -80,12 +87,16 @@ def run_probe(
   settings = {
     "fit": dataclasses.asdict(fit),
     "feature": feature,
+    "target": target.name,
     "skeleton": skeleton.name,
     "data": _digest(train_embeddings, test_embeddings, feature, train, test),
     "weights": str(first_train.get("weights", "")),
   }
   weights = str(first_train.get("weights", ""))
-  job = _Job(rows, counts, list(seeds), fit, feature, skeleton, train, test, settings, say, weights)
+  job = _Job(
+    *(rows, counts, list(seeds), fit, feature, target, skeleton, train, test),
+    *(settings, say, weights),
+  )
   store = RecordStore(directory, settings, say)
   _score_all(job, store, train_embeddings, test_embeddings)
   regressor = _final_regressor(job, store, train_embeddings)
@@ -100,6 +111,7 @@ class _Job:
   seeds: list[int]
   fit: fitting.FitConfig
   feature: str
+  target: Target
   skeleton: Skeleton
   train: LabelledFrames
   test: LabelledFrames
@@ -175,7 +187,7 @@ def _score_all(
   for done, (row, count, seed) in enumerate(todo):
     if row != loaded:
       data = _training_data(train_embeddings[row], job)
-      test = np.asarray(test_embeddings[row][job.feature][job.test.rows])
+      test = np.asarray(feature_column(test_embeddings[row], job.feature)[job.test.rows])
       loaded = row
     before = time.monotonic()
     chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
@@ -184,17 +196,17 @@ def _score_all(
     now = time.monotonic()
     store.add(ProbeRecord(row, count, seed, scores, round(now - before, 3)))
     left = (now - started) / (done + 1) * (len(todo) - done - 1)
-    name = metrics.metric_name("N-MPJPE", job.skeleton.num_joints)
+    name = metrics.metric_name(job.target.main, job.skeleton.num_joints)
     job.say(
       f"probe {done + 1}/{len(todo)}: {row}, {count} labels, seed {seed}: {name} "
-      f"{scores[name]:.1f} mm; {left:.0f} s left"
+      f"{scores[name]:.{job.target.digits}f} {job.target.unit}; {left:.0f} s left"
     )
     if row == job.rows[0] and count == job.counts[-1] and seed == job.seeds[0]:
       store.keep_regressor(count, seed, dataclasses.replace(regressor, weights=job.weights))
 
 
 def _training_data(embeddings: Embeddings, job: _Job) -> fitting.TrainingData:
-  features, train = embeddings[job.feature], job.train
+  features, train = feature_column(embeddings, job.feature), job.train
   return fitting.make_training_data(features, train.rows, train.poses_mm, train.valid)
 
 
@@ -221,6 +233,8 @@ def _fit(
 
 
 def _score(predicted_mm: np.ndarray, job: _Job) -> dict[str, float]:
+  if job.target == POSE2D:
+    return metrics.keypoint_metrics(predicted_mm, job.test.poses_mm, job.test.valid)
   return metrics.pose_metrics(
     predicted_mm, job.test.poses_mm, job.test.valid, root=job.skeleton.root
   )
@@ -289,7 +303,7 @@ def _digest(
   for split in (train_embeddings, test_embeddings):
     for row, embeddings in split.items():
       digest.update(row.encode())
-      for _, rows in blocks(embeddings[feature]):
+      for _, rows in blocks(feature_column(embeddings, feature)):
         digest.update(np.ascontiguousarray(rows).data)
   for frames in labels:
     for array in (frames.rows, frames.poses_mm, frames.valid):

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxpose import files
 from jaxpose.evaluation.regressor import Regressor, load_regressor, save_regressor
+from jaxpose.evaluation.targets import POSE3D, TARGETS, Target
 
 RECORDS, RESULTS, REGRESSOR = "records.json", "results.json", "regressor.npz"
 REFERENCE = "reference.json"
@@ -63,6 +64,11 @@ class ProbeResults:
   num_joints: int
   frames: dict[str, int]
   settings: dict[str, Any]
+
+  @property
+  def target(self) -> Target:
+    """What was read from the embeddings."""
+    return TARGETS[self.settings.get("target", POSE3D.name)]
 
   def of(self, row: str, labels: int, metric: str) -> np.ndarray:
     """The values over seeds: [S]."""

@@ -6,12 +6,12 @@ import pathlib
 import numpy as np
 
 from jaxpose import files
+from jaxpose.evaluation.features import TIME_VARIANT
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe import MEAN_POSE
 from jaxpose.evaluation.probe_records import ProbeResults, save_results
 
 MARKDOWN, PLOT = "results.md", "label_efficiency.png"
-METRICS = ("MPJPE", "N-MPJPE", "P-MPJPE")
 
 
 def write_probe_report(
@@ -52,40 +52,43 @@ def markdown_table(results: ProbeResults) -> str:
     ]
   if not results.records:
     return "\n".join([*lines, "No labelled test frame: nothing was scored.", ""])
-  names = [metric_name(metric, results.num_joints) for metric in METRICS]
-  ratio = f"{names[1]} ÷ mean pose"
-  lines.append("mm, mean ± standard deviation over seeds.")
-  lines.append("")
+  target = results.target
+  names = [metric_name(metric, results.num_joints) for metric in target.metrics]
+  main = metric_name(target.main, results.num_joints)
+  ratio = f"{main} ÷ mean pose"
+  features = results.settings.get("feature", TIME_VARIANT)
+  read = "" if features == TIME_VARIANT else f" Read from the {features.replace('_', '-')} vectors."
+  lines += [f"{target.unit}, mean ± standard deviation over seeds.{read}", ""]
   lines.append("| labels | embedding | " + " | ".join([*names, ratio]) + " |")
   lines.append("|---:|---|" + "---:|" * (len(names) + 1))
   for labels in results.label_counts:
     for row in results.rows:
-      cells = [mean_and_spread(results.of(row, labels, name)) for name in names]
+      cells = [mean_and_spread(results.of(row, labels, name), target.digits) for name in names]
       if any(cells):
-        base = results.of(MEAN_POSE, labels, names[1])
-        value = results.of(row, labels, names[1])
+        base = results.of(MEAN_POSE, labels, main)
+        value = results.of(row, labels, main)
         share = f"{value.mean() / base.mean():.3f}" if len(value) and len(base) else ""
         lines.append(f"| {labels} | {row} | " + " | ".join([*cells, share]) + " |")
   return "\n".join([*lines, ""])
 
 
-def mean_and_spread(values: np.ndarray) -> str:
+def mean_and_spread(values: np.ndarray, digits: int = 1) -> str:
   """`31.2 ± 0.4`: the mean and, of several, the standard deviation; nothing for no values."""
   if not len(values):
     return ""
-  spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-  return f"{values.mean():.1f}{spread}"
+  spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+  return f"{values.mean():.{digits}f}{spread}"
 
 
 def plot_label_efficiency(results: ProbeResults, path: str | os.PathLike[str]) -> None:
-  """N-MPJPE against the number of labels, one curve for each row, band = spread over seeds; PNG."""
+  """The main error against the number of labels, a curve a row, band = spread over seeds; PNG."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(6, 4), layout="constrained")
   FigureCanvasAgg(figure)
   axes = figure.subplots()
-  name = metric_name("N-MPJPE", results.num_joints)
+  name = metric_name(results.target.main, results.num_joints)
   for row in results.rows:
     counts = [n for n in results.label_counts if len(results.of(row, n, name))]
     values = [results.of(row, n, name) for n in counts]
@@ -99,7 +102,7 @@ def plot_label_efficiency(results: ProbeResults, path: str | os.PathLike[str]) -
     axes.fill_between(counts, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
   axes.set_xscale("log")
   axes.set_xlabel("labelled training frames")
-  axes.set_ylabel(f"{name}, mm")
+  axes.set_ylabel(f"{name}, {results.target.unit}")
   axes.legend()
   axes.grid(alpha=0.3)
   figure.savefig(os.fspath(path), dpi=150, format="png")

@@ -21,14 +21,15 @@ class LabelledFrames(NamedTuple):
 
   Attributes:
     rows: [N] rows of the embeddings, in order of sequence, camera, frame.
-    poses_mm: [N, J, 3] root-centred, camera axes; 0 where not valid.
+    poses_mm: [N, J, 3] root-centred, camera axes; 0 where not valid. Of `keypoint_frames` the
+      place in the frame, [N, J, 2], in shares of its width and height.
     valid: [N, J].
     left_out_empty: labelled frames left out because nobody is there.
     left_out_root: labelled frames left out because their root is not known.
   """
 
   rows: Int[np.ndarray, " N"]
-  poses_mm: Float[np.ndarray, "N J 3"]
+  poses_mm: Float[np.ndarray, "N J K"]
   valid: Bool[np.ndarray, "N J"]
   left_out_empty: int
   left_out_root: int
@@ -92,6 +93,36 @@ def labelled_frames(
     valid[keep],
     int((some & ~person).sum()),
     int((some & person & ~rooted).sum()),
+  )
+
+
+def keypoint_frames(embeddings: Mapping[str, Any]) -> LabelledFrames:
+  """The frames that enter a probe of 2D keypoints: with a joint in 2D, and not empty.
+
+  Raises:
+    ValueError: the data set has no 2D poses.
+  """
+  if "pose2d_px" not in embeddings:
+    raise ValueError("the data set has no 2D poses: a probe of 2D keypoints needs pose2d_px")
+  height, width = (int(side) for side in embeddings["image_size"])
+  rows, poses, valid = [np.arange(0)], [], []
+  empty = 0
+  for first, pixels in blocks(embeddings["pose2d_px"]):
+    block = np.arange(first, first + len(pixels))
+    known = np.isfinite(pixels).all(axis=-1)
+    if "joint_valid" in embeddings:
+      known = known & np.asarray(embeddings["joint_valid"][block], bool)
+    person = np.ones(len(block), bool)
+    if "present" in embeddings:
+      person = np.asarray(embeddings["present"][block]) != 0
+    keep = known.any(axis=-1) & person
+    empty += int((known.any(axis=-1) & ~person).sum())
+    shares = np.where(known[..., None], pixels / np.array([width, height]), 0.0)
+    rows.append(block[keep])
+    poses.append(shares[keep].astype(np.float32))
+    valid.append(known[keep])
+  return LabelledFrames(
+    np.concatenate(rows), np.concatenate(poses), np.concatenate(valid), empty, 0
   )
 
 

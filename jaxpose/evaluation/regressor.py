@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ class Standardisation:
 
   feature_mean: Float[np.ndarray, " D"]
   feature_std: Float[np.ndarray, " D"]
-  pose_mean_mm: Float[np.ndarray, "J 3"]
+  pose_mean_mm: Float[np.ndarray, "J K"]
   pose_scale_mm: float
 
 
@@ -123,6 +124,7 @@ class Standardisation:
 class Regressor:
   """A fitted map from features to root-centred poses in camera axes, mm.
 
+  Or, where the mean pose has two coordinates a joint, to 2D keypoints in shares of the frame.
   `weights` is the digest of the networks whose embeddings it was fitted on; "" if that is unknown.
   """
 
@@ -133,8 +135,13 @@ class Regressor:
   feature: str
   weights: str = ""
 
-  def predict(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N J 3"]:
-    """Root-centred poses, mm.
+  @property
+  def num_coordinates(self) -> int:
+    """K of a joint: 3, or 2 for keypoints in the frame."""
+    return int(self.standardisation.pose_mean_mm.shape[1])
+
+  def predict(self, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N J K"]:
+    """Root-centred poses, mm; or 2D keypoints.
 
     Raises:
       ValueError: the features have another width than those that it was fitted on.
@@ -146,13 +153,14 @@ class Regressor:
         f"this regressor reads {width} features a frame ({self.feature}), not {features.shape}: "
         "use the embeddings of the checkpoint that it was fitted on"
       )
-    apply = _make_apply(self.architecture, self.skeleton.num_joints * 3)
+    shape = self.standardisation.pose_mean_mm.shape
+    apply = _make_apply(self.architecture, math.prod(shape))
     pieces = []
     for start in range(0, len(features), _CHUNK):
       piece = standardise(features[start : start + _CHUNK], self.standardisation)
       pieces.append(np.asarray(apply(self.variables, piece)))
-    flat = np.concatenate(pieces) if pieces else np.zeros((0, self.skeleton.num_joints * 3))
-    poses = flat.reshape(-1, self.skeleton.num_joints, 3) * self.standardisation.pose_scale_mm
+    flat = np.concatenate(pieces) if pieces else np.zeros((0, math.prod(shape)))
+    poses = flat.reshape(-1, *shape) * self.standardisation.pose_scale_mm
     return (poses + self.standardisation.pose_mean_mm).astype(np.float32)
 
 

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from jaxpose import geometry
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import boxes, metrics, protocols
+from jaxpose.evaluation.features import feature_column
 from jaxpose.evaluation.probe_records import ProbeResults
-from jaxpose.evaluation.probe_report import METRICS, mean_and_spread
+from jaxpose.evaluation.probe_report import mean_and_spread
 from jaxpose.evaluation.regressor import Regressor
 from jaxpose.reporting.charts import Curves
 from jaxpose.reporting.content import PoseView, Table, Timeline
@@ -162,7 +163,7 @@ def gather_poses(
     valid = np.zeros(true.shape[:2], bool)
   if not len(rows):
     return []
-  features = np.asarray(embeddings[regressor.feature][rows])
+  features = np.asarray(feature_column(embeddings, regressor.feature)[rows])
   predicted = regressor.predict(features)
   chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
   kinds = [(int(i), "") for i in chosen]
@@ -191,16 +192,18 @@ def probe_tables(results: ProbeResults) -> list[Table]:
   if not results.records:
     return []
   tables = []
-  for metric in METRICS:
+  target = results.target
+  for metric in target.metrics:
     name = metrics.metric_name(metric, results.num_joints)
     rows = []
     for labels in results.label_counts:
       cells = [results.of(row, labels, name) for row in results.rows]
-      rows.append([str(labels), *(mean_and_spread(values) or "–" for values in cells)])
+      texts = [mean_and_spread(values, target.digits) or "–" for values in cells]
+      rows.append([str(labels), *texts])
     note = ""
     if metric == "N-MPJPE" and results.rows:
       note = "The papers' main number is N-MPJPE; ± is the spread over seeds."
-    tables.append(Table(f"{name}, mm", ["labels", *results.rows], rows, note))
+    tables.append(Table(f"{name}, {target.unit}", ["labels", *results.rows], rows, note))
   return tables
 
 

@@ -11,8 +11,9 @@ Options that are not given are those of the run's configuration. Writes results.
 label_efficiency.png and regressor.npz; a probe that was stopped goes on where it was. The run of a
 supervised network is scored as it is, and writes the reference.json that --references reads.
 
-With --target=pose2d one linear layer reads 2D keypoints from all labels, as in P2 Table II; errors
-are in % of the frame, and results go to probe2d.
+With --target=pose2d one linear layer reads 2D keypoints from all labels, as in P2 Table II, with
+errors in % of the frame; results go to probe2d. As the vectors cannot tell where in the frame the
+crop lies, --target=pose2d_crop reads keypoints in the crop, with errors in % of its sides.
 """
 
 import pathlib
@@ -46,7 +47,9 @@ _FEATURES = flags.DEFINE_enum(
   ["time_variant", "time_invariant", "both"],
   "Which vectors the pose is read from.",
 )
-_TARGET = flags.DEFINE_enum("target", "pose3d", ["pose3d", "pose2d"], "What is read from them.")
+_TARGET = flags.DEFINE_enum(
+  "target", "pose3d", ["pose3d", "pose2d", "pose2d_crop"], "What is read from them."
+)
 _REGRESSOR = flags.DEFINE_enum("regressor", None, ["mlp", "residual", "linear"], "Network.")
 _WIDTH = flags.DEFINE_integer("width", None, "Units of a hidden layer.", lower_bound=1)
 _DEPTH = flags.DEFINE_integer("depth", None, "Hidden layers, or residual blocks.", lower_bound=1)
@@ -88,9 +91,10 @@ def main(argv):
     print((experiment.workdir / "probe" / "results.md").read_text(encoding="utf-8"))
     return 0
   values = experiment.config.probe.to_dict()
-  flat = _TARGET.value == "pose2d"
+  target = targets.TARGETS[_TARGET.value]
+  flat = target != targets.POSE3D
   if flat:
-    cli.refuse_flags((_LABELS, _REFERENCES), "with --target=pose2d they have no meaning")
+    cli.refuse_flags((_LABELS, _REFERENCES), f"with --target={target.name} they have no meaning")
     values.update(regressor="linear", batch_norm=False)
   values.update({name: flag.value for name, flag in _OVERRIDES.items() if flag.value is not None})
   counts = values["label_counts"]
@@ -99,7 +103,7 @@ def main(argv):
   elif _LABELS.value is not None or flat:
     counts = ["all"]
   references = () if flat else tuple(values["references"])
-  out = pathlib.Path(_OUT.value or experiment.workdir / ("probe2d" if flat else "probe"))
+  out = pathlib.Path(_OUT.value or experiment.workdir / target.folder)
   probing.probe_embeddings(
     _EMBEDDINGS.value or experiment.workdir / "embeddings",
     out,
@@ -107,7 +111,7 @@ def main(argv):
     label_counts=probing.label_counts(counts),
     seeds=_seeds(_SEEDS.value) if _SEEDS.value is not None else values["seeds"],
     feature=values["features"],
-    target=targets.TARGETS[_TARGET.value],
+    target=target,
     labels=_LABELS.value,
     references=_REFERENCES.value if _REFERENCES.value is not None else references,
   )

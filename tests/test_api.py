@@ -170,3 +170,10 @@ def test_a_run_that_reconstructs_nothing_takes_every_frame_for_occupied(tmp_path
   np.testing.assert_array_equal(found["presence"], [1, 1, 1])
   assert np.isfinite(found["pose3d_mm"]).all()
   assert not {"mask", "gain", "mask_max"} & set(found)
+
+
+def test_a_regressor_of_2d_keypoints_is_refused(tmp_path):
+  fitted = made_up_run.regressor()
+  flat = dataclasses.replace(fitted.standardisation, pose_mean_mm=np.zeros((3, 2), np.float32))
+  with pytest.raises(ValueError, match="the regressor reads 2D keypoints"):
+    make_model(tmp_path).regressor(dataclasses.replace(fitted, standardisation=flat))

@@ -31,8 +31,10 @@ def root_centre(joints: _Pose, root: Sequence[int]) -> _Pose:
   return joints - joints[..., list(root), :].mean(axis=-2, keepdims=True)
 
 
-def joint_errors(predicted: _Pose, target: _Pose) -> Float[np.ndarray, "*batch J"]:
-  """‖p_j − g_j‖ of every joint, mm."""
+def joint_errors(
+  predicted: Float[np.ndarray, "*batch J K"], target: Float[np.ndarray, "*batch J K"]
+) -> Float[np.ndarray, "*batch J"]:
+  """‖p_j − g_j‖ of every joint, mm; in shares of the frame for 2D keypoints."""
   return np.linalg.norm(np.asarray(predicted) - np.asarray(target), axis=-1)
 
 
@@ -124,12 +126,11 @@ def keypoint_metrics(
   target: Float[np.ndarray, "N J 2"],
   valid: Bool[np.ndarray, "N J"],
 ) -> dict[str, float]:
-  """Means over poses of the errors of 2D keypoints, in % of the frame; keyed by name.
+  """Means over poses of the errors of 2D keypoints, in % of the frame or crop; keyed by name.
 
-  Coordinates are shares of the frame's width and height. `2D error/17 joints` is 100 times the mean
-  over valid joints of ‖p_j − g_j‖, the error normalised by the image size of P2 Table II; there and
-  in the work that it compares with it goes by the name of %-MSE, which we read as this distance,
-  without a square. `2D PCK@5%/17 joints` is the percentage of joints within 0.05.
+  Coordinates are shares of its width and height. `2D error/17 joints` is 100 times the mean over
+  valid joints of ‖p_j − g_j‖: what we take the error normalised by the image size to be, a distance
+  and no square of one. `2D PCK@5%/17 joints` is the percentage of joints within 0.05.
 
   Raises:
     ValueError: no pose has a valid joint.

@@ -24,7 +24,7 @@ from jaxpose.evaluation.label_table import LabelTable
 from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults, RecordStore, Report
 from jaxpose.evaluation.protocols import LabelCount, LabelledFrames
 from jaxpose.evaluation.regressor import Regressor
-from jaxpose.evaluation.targets import POSE2D, POSE3D, Target
+from jaxpose.evaluation.targets import POSE2D_CROP, POSE3D, Target
 from jaxpose.skeleton import Skeleton, skeleton_from_joint_names
 
 MEAN_POSE = "mean pose"
@@ -72,8 +72,10 @@ def run_probe(
   _check_rows(train_embeddings, test_embeddings, seeds)
   first_train, first_test = train_embeddings[rows[0]], test_embeddings[rows[0]]
   skeleton = find_skeleton(first_train, table)
-  if target == POSE2D:
-    train, test = (protocols.keypoint_frames(split) for split in (first_train, first_test))
+  if target != POSE3D:
+    crop = target == POSE2D_CROP
+    train = protocols.keypoint_frames(first_train, in_crop=crop)
+    test = protocols.keypoint_frames(first_test, in_crop=crop)
   else:
     train = protocols.labelled_frames(first_train, skeleton, split="train", table=table)
     test = protocols.labelled_frames(first_test, skeleton, split="test", table=table)
@@ -233,7 +235,7 @@ def _fit(
 
 
 def _score(predicted_mm: np.ndarray, job: _Job) -> dict[str, float]:
-  if job.target == POSE2D:
+  if job.target != POSE3D:
     return metrics.keypoint_metrics(predicted_mm, job.test.poses_mm, job.test.valid)
   return metrics.pose_metrics(
     predicted_mm, job.test.poses_mm, job.test.valid, root=job.skeleton.root

@@ -22,7 +22,7 @@ class LabelledFrames(NamedTuple):
   Attributes:
     rows: [N] rows of the embeddings, in order of sequence, camera, frame.
     poses_mm: [N, J, 3] root-centred, camera axes; 0 where not valid. Of `keypoint_frames` the
-      place in the frame, [N, J, 2], in shares of its width and height.
+      place in the frame or crop, [N, J, 2], in shares of its width and height.
     valid: [N, J].
     left_out_empty: labelled frames left out because nobody is there.
     left_out_root: labelled frames left out because their root is not known.
@@ -96,8 +96,11 @@ def labelled_frames(
   )
 
 
-def keypoint_frames(embeddings: Mapping[str, Any]) -> LabelledFrames:
+def keypoint_frames(embeddings: Mapping[str, Any], *, in_crop: bool) -> LabelledFrames:
   """The frames that enter a probe of 2D keypoints: with a joint in 2D, and not empty.
+
+  Places are shares of the frame; or, `in_crop`, of the found box, all that the encoder sees: where
+  that lies in the frame the vectors cannot tell.
 
   Raises:
     ValueError: the data set has no 2D poses.
@@ -117,7 +120,11 @@ def keypoint_frames(embeddings: Mapping[str, Any]) -> LabelledFrames:
       person = np.asarray(embeddings["present"][block]) != 0
     keep = known.any(axis=-1) & person
     empty += int((known.any(axis=-1) & ~person).sum())
-    shares = np.where(known[..., None], pixels / np.array([width, height]), 0.0)
+    low, high = np.zeros((1, 1, 2)), np.array([[[width, height]]], np.float64)
+    if in_crop:
+      box = np.asarray(embeddings["box_px"][block], np.float64)[:, None]
+      low, high = box[..., :2], box[..., 2:]
+    shares = np.where(known[..., None], (pixels - low) / (high - low), 0.0)
     rows.append(block[keep])
     poses.append(shares[keep].astype(np.float32))
     valid.append(known[keep])

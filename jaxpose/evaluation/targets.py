@@ -1,4 +1,4 @@
-"""What a probe reads from an embedding: 3D poses, or 2D keypoints in the frame."""
+"""What a probe reads from an embedding: 3D poses, or 2D keypoints in the frame or in the crop."""
 
 import dataclasses
 
@@ -15,6 +15,7 @@ class Target:
     metrics: in the tables, without the number of joints.
     main: the one of progress, ratio and curve.
     digits: after the point in tables.
+    folder: of a run, for the results.
   """
 
   name: str
@@ -22,8 +23,11 @@ class Target:
   metrics: tuple[str, ...]
   main: str
   digits: int
+  folder: str
 
 
-POSE3D = Target("pose3d", "mm", ("MPJPE", "N-MPJPE", "P-MPJPE"), "N-MPJPE", 1)
-POSE2D = Target("pose2d", "% of the frame", metrics.KEYPOINT_METRICS, metrics.ERROR_2D, 2)
-TARGETS = {target.name: target for target in (POSE3D, POSE2D)}
+POSE3D = Target("pose3d", "mm", ("MPJPE", "N-MPJPE", "P-MPJPE"), "N-MPJPE", 1, "probe")
+_KEYPOINTS = (metrics.KEYPOINT_METRICS, metrics.ERROR_2D, 2)
+POSE2D = Target("pose2d", "% of the frame", *_KEYPOINTS, "probe2d")
+POSE2D_CROP = Target("pose2d_crop", "% of the crop", *_KEYPOINTS, "probe2d_crop")
+TARGETS = {target.name: target for target in (POSE3D, POSE2D, POSE2D_CROP)}

@@ -101,3 +101,44 @@ def test_more_labels_than_there_are_is_said_before_a_training():
   for count in (0, 500):  # none: the probe is left out
     run.count_labels = lambda count=count: count
     probing.check_label_counts(run)
+
+
+def test_2d_keypoints_are_read_by_one_linear_layer_from_all_labels(tmp_path):
+  _make_run(tmp_path / "run")
+  for path in (tmp_path / "run" / "embeddings").iterdir():
+    columns = dict(np.load(path)) | {"image_size": np.array([64, 128])}
+    columns["pose2d_px"] = columns["pose3d_mm"][..., :2] / 10 + 40
+    save_embeddings(path, columns)
+  done = run_job("probe", f"--workdir={tmp_path / 'run'}", "--target=pose2d", "--steps=40")
+  assert done.returncode == 0, done.stderr
+  for word in ("% of the frame", "| 60 | trained |", "2D error/17 joints", "2D PCK@5%/17 joints"):
+    assert word in done.stdout
+  assert "| 20 |" not in done.stdout
+  assert (
+    load_regressor(tmp_path / "run" / "probe2d" / "regressor.npz").architecture.kind == "linear"
+  )
+  results = json.loads((tmp_path / "run" / "probe2d" / "results.json").read_text())
+  assert results["settings"]["target"] == "pose2d"
+  assert not (tmp_path / "run" / "probe").exists()
+  done = run_job("probe", f"--workdir={tmp_path / 'run'}", "--target=pose2d", "--labels=x.csv")
+  assert done.returncode == 1
+  assert "take out --labels" in done.stderr
+
+
+def test_features_are_those_of_the_configuration_or_the_flag(tmp_path):
+  _make_run(tmp_path / "run")
+  for path in (tmp_path / "run" / "embeddings").iterdir():
+    columns = dict(np.load(path))
+    looks = np.ones((60, 3), np.float32) * np.arange(60)[:, None]
+    save_embeddings(path, columns | {"time_invariant": looks.astype(np.float32)})
+  config = json.loads((tmp_path / "run" / "config.json").read_text())
+  config["probe"]["features"] = "both"
+  (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+  widths = []
+  for more in ((), ("--features=time_invariant",)):
+    done = run_job("probe", f"--workdir={tmp_path / 'run'}", "--label_counts=all", *more)
+    assert done.returncode == 0, done.stderr
+    regressor = load_regressor(tmp_path / "run" / "probe" / "regressor.npz")
+    widths.append((regressor.feature, len(regressor.standardisation.feature_mean)))
+  assert widths == [("both", 6 + 3), ("time_invariant", 3)]
+  assert "Read from the time-invariant vectors." in done.stdout

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxpose import files, provenance
+from jaxpose import analysis, files, provenance
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import RESULTS, ProbeResults, load_results
 from jaxpose.evaluation.regressor import load_regressor
-from jaxpose.reporting import rendered, scores, sections
+from jaxpose.evaluation.targets import POSE2D, POSE2D_CROP
+from jaxpose.reporting import analyses, rendered, scores, sections
 from jaxpose.reporting.content import Report
 from jaxpose.reporting.markup import number
 
@@ -115,6 +116,7 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
     )
     report.swaps += [] if grid is None else [grid]
   _add_scores(report, experiment, exported, seed)
+  _add_analyses(report, workdir)
   report.summary = _summary(report, experiment, exported, which)
   drawn = which or experiment.config.export.checkpoint
   report.warnings += _other_weights(exported, provenance.digest_weights(variables), drawn)
@@ -174,6 +176,22 @@ def _add_scores(
       worst=_WORST // 2,
       seed=seed,
     )
+
+
+def _add_analyses(report: Report, workdir: pathlib.Path) -> None:
+  """Errors of 2D keypoints and analyses, where there are any."""
+  for target in (POSE2D, POSE2D_CROP):
+    if (workdir / target.folder / RESULTS).is_file():
+      report.probe_tables += scores.probe_tables(load_results(workdir / target.folder))
+  folder = workdir / analysis.FOLDER
+  if (folder / analysis.JSON).is_file():
+    path = folder / analysis.JSON
+    try:
+      report.analyses = analyses.analysis_tables(files.load_json(path))
+    except (LookupError, TypeError, ValueError) as error:
+      raise ValueError(f"{path} is damaged ({error!r}): run launch/analyse.py again") from error
+    plot = folder / analysis.PLOT
+    report.distance_plot = plot.read_bytes() if plot.is_file() else None
 
 
 def _summary(

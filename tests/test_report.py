@@ -7,7 +7,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxpose import provenance, report
+from jaxpose import analysis, provenance, report
 from jaxpose.embeddings import save_embeddings
 from jaxpose.evaluation.probe_records import ProbeRecord, ProbeResults, save_results
 from jaxpose.evaluation.regressor import save_regressor
@@ -211,4 +211,22 @@ def test_damaged_results_are_named(tmp_path):
 def test_a_run_that_was_not_exported_says_what_to_do(tmp_path):
   experiment = made_up_run.Experiment(tmp_path, CONFIG)
   with pytest.raises(FileNotFoundError, match=r"launch/export\.py"):
+    report.make_report(experiment)
+
+
+def test_analyses_and_keypoints_stand_in_the_report_where_they_were_made(tmp_path):
+  experiment = make_run(tmp_path)
+  add_probe(tmp_path)
+  names = [f"{name}/3 joints" for name in ("2D error", "2D PCK@5%", "2D PCK@10%")]
+  records = [ProbeRecord("trained", 40, 0, dict.fromkeys(names, 12.345), 1.0)]
+  keypoints = ProbeResults(records, ["trained"], [40], 3, {}, {"target": "pose2d"})
+  save_results(tmp_path / "probe2d", keypoints)
+  score = {"accuracy": 0.875, "chance": 0.25, "subjects": 4, "frames": 36}
+  found = {"disentanglement": {"split": "test", "time_invariant": score}}
+  analysis.write_analysis(tmp_path / "analysis", found)
+  page = html.unescape(report.make_report(experiment).read_text(encoding="utf-8"))
+  for part in ("Clusters against subjects", "87.5%", "2D error/3 joints, % of the frame", "12.35"):
+    assert part in page
+  (tmp_path / "analysis" / "analysis.json").write_text('{"disentanglement": {"time_variant": 3}}')
+  with pytest.raises(ValueError, match=r"analysis\.json is damaged"):
     report.make_report(experiment)

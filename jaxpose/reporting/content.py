@@ -109,6 +109,7 @@ class Report:
   Attributes:
     curves: name -> (steps, values) of everything logged.
     label_plot: the label-efficiency curve as a PNG file.
+    analyses: what launch/analyse.py found; distance_plot: its curve as a PNG file.
     config: the experiment's configuration as JSON.
   """
 
@@ -125,5 +126,7 @@ class Report:
   poses: list[PoseView] = dataclasses.field(default_factory=list)
   probe_tables: list[Table] = dataclasses.field(default_factory=list)
   label_plot: bytes | None = None
+  analyses: list[Table] = dataclasses.field(default_factory=list)
+  distance_plot: bytes | None = None
   curves: dict[str, tuple[list[float], list[float]]] = dataclasses.field(default_factory=dict)
   config: str = ""

@@ -235,6 +235,15 @@ def probe(tables: list[Table], label_plot: bytes | None) -> Html:
   return join(*parts, *(one_table(content) for content in tables))
 
 
+def analyses(tables: list[Table], distance_plot: bytes | None) -> Html:
+  """What launch/analyse.py found: clusters, pose distances, falls."""
+  parts = [one_table(content) for content in tables]
+  if distance_plot is not None:
+    chart = picture(bytes_uri(distance_plot, "png"), "pose distance against temporal distance")
+    parts.append(element("div", chart, class_="chart"))
+  return join(*parts)
+
+
 def curves(logged: charts.Curves) -> Html:
   """Everything logged during training."""
   chart = picture(
@@ -282,6 +291,9 @@ def build_sections(report: Report) -> list[tuple[str, str, Html]]:
   if report.probe_tables or report.label_plot is not None:
     body = probe(report.probe_tables, report.label_plot)
     found.append(("probe", "Pose from few labels", body))
+  if report.analyses:
+    body = analyses(report.analyses, report.distance_plot)
+    found.append(("analyses", "What the embedding knows, how poses change", body))
   if report.backgrounds:
     found.append(("backgrounds", "Backgrounds", backgrounds(report.backgrounds)))
   if charts.group_curves(report.curves):

@@ -29,7 +29,7 @@ from jaxpose.export import RANDOM_PREFIX, TEST, TRAIN
 TRAINED, RANDOM, SUPERVISED = "trained", "random", "supervised"
 Path = str | os.PathLike[str]
 
-_SCORED = ("frame", "present", "box_px", "pose3d_mm", "joint_valid")
+_SCORED = ("frame", "sequence", "present", "box_px", "pose3d_mm", "joint_valid")
 _PROGRESS_S = 5.0
 
 
@@ -229,6 +229,7 @@ def score_supervised(
   if not boxed.all():
     progress(f"probe: {int((~boxed).sum())} labelled test frames have no true box and are left out")
   true, valid = test.poses_mm[boxed], test.valid[boxed]
+  sequences = protocols.sequence_names(frames, test.rows[boxed])
   labels, seed = experiment.count_labels(), int(experiment.config.seed)
   poses = {
     probe.MEAN_POSE: np.broadcast_to(experiment.label_statistics.mean_mm, true.shape),
@@ -238,14 +239,19 @@ def score_supervised(
   for row, predicted in poses.items():
     scores = metrics.pose_metrics(predicted, true, valid, root=skeleton.root)
     seconds = round(time.monotonic() - begin, 3) if row == SUPERVISED else 0.0
-    records[row] = ProbeRecord(row, labels, seed, scores, seconds)
+    errors = metrics.sequence_errors(predicted, true, valid, sequences, root=skeleton.root)
+    records[row] = ProbeRecord(row, labels, seed, scores, seconds, errors)
   results = ProbeResults(
     list(records.values()),
     list(records),
     [labels],
     skeleton.num_joints,
     _count_frames(experiment, test, boxed),
-    {"skeleton": skeleton.name, "fingerprint": experiment.fingerprint()},
+    {
+      "skeleton": skeleton.name,
+      "fingerprint": experiment.fingerprint(),
+      "test_sequences": protocols.count_sequences(sequences),
+    },
   )
   out = experiment.workdir / "probe"
   probe_report.write_probe_report(out, results)
@@ -292,5 +298,7 @@ def _predict_frames(
       progress(f"probe: predicted {done}/{total} test frames")
       told = time.monotonic()
   frames = {name: np.concatenate(parts) for name, parts in columns.items()}
-  frames["joint_names"] = np.array(experiment.dataset(TEST).skeleton.joints)
+  dataset = experiment.dataset(TEST)
+  frames["joint_names"] = np.array(dataset.skeleton.joints)
+  frames["sequence_names"] = np.array([sequence["name"] for sequence in dataset.sequences])
   return frames

@@ -41,7 +41,8 @@ class Run:
       labelled=np.array([True, True, True, True, False, False]),
       present=np.array([1, 1, 1, 0, 1, 1]),
     )
-    return types.SimpleNamespace(index=index, skeleton=SKELETON, num_frames=5)
+    sequences = [{"name": "walk"}, {"name": "jump"}]
+    return types.SimpleNamespace(index=index, skeleton=SKELETON, num_frames=5, sequences=sequences)
 
   def train_datasets(self):
     return [self.dataset("train")] * 2  # the data set, and another one of `data.also`
@@ -75,6 +76,7 @@ class Run:
       part = slice(start, start + 3)
       yield {
         "frame": ids[part],
+        "sequence": np.array([0, 0, 0, 1, 1, 1])[part],
         "present": np.full(3, -1),
         "box_px": box[part],
         "pose3d_mm": poses[part],
@@ -99,6 +101,11 @@ def test_a_supervised_network_is_scored_on_the_frames_of_a_probe(tmp_path):
   np.testing.assert_allclose(mean, (0 + 10 + 100) / 3)
   reference = load_reference(tmp_path / "probe" / "reference.json")
   assert reference.record == next(r for r in results.records if r.row == "supervised")
+  # frame 0 is of the first sequence, frames 3 and 4 are of the second
+  assert results.settings["test_sequences"] == {"jump": 2, "walk": 1}
+  np.testing.assert_allclose(list(reference.record.sequences_mm.values()), [0, 0], atol=1e-4)
+  by_sequence = results.records[0].sequences_mm  # the mean pose's, the same for equal frames
+  assert by_sequence["jump"] == by_sequence["walk"] > 1
   assert (reference.record.labels, reference.record.seed) == (3, 3)
   assert (reference.num_joints, reference.test_frames) == (3, 4)  # a probe scores frame 1 too
   assert "| 3 | supervised |" in (tmp_path / "probe" / "results.md").read_text()

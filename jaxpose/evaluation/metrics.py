@@ -147,6 +147,37 @@ def keypoint_metrics(
   }
 
 
+def sequence_errors(
+  predicted_mm: Float[np.ndarray, "N J 3"],
+  target_mm: Float[np.ndarray, "N J 3"],
+  valid: Bool[np.ndarray, "N J"],
+  sequences: Sequence[str] | np.ndarray,
+  *,
+  root: Sequence[int],
+) -> dict[str, float]:
+  """Mean N-MPJPE (all joints, the root included) over the poses of each sequence, mm, by name.
+
+  Frames of one sequence resemble each other: a test that takes frames for independent finds
+  differences everywhere, one of sequences does not. Poses without any valid joint don't enter.
+
+  Args:
+    sequences: [N] the sequence that each pose is of.
+
+  Raises:
+    ValueError: there is not one name for each pose.
+  """
+  names = np.asarray(sequences)
+  if len(names) != len(predicted_mm):
+    raise ValueError(f"{len(names)} names of sequences for {len(predicted_mm)} poses")
+  predicted, target, valid = _prepare(predicted_mm, target_mm, valid)
+  predicted, target = root_centre(predicted, root), root_centre(target, root)
+  errors = n_mpjpe(predicted, target, valid)
+  found = {}
+  for name in sorted(set(names[np.isfinite(errors)])):
+    found[str(name)] = round(float(np.nanmean(errors[names == name])), 4)
+  return found
+
+
 def metric_name(metric: str, num_joints: int, variant: str = WITH_ROOT) -> str:
   """The key of `pose_metrics`: metric_name("N-MPJPE", 17) is "N-MPJPE/17 joints"."""
   suffix = {

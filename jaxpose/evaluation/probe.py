@@ -86,18 +86,20 @@ def run_probe(
       f" {skeleton.name} ({roots}): poses are measured from it, so label it too"
     )
   counts = protocols.resolve_label_counts(label_counts, len(train.rows))
-  settings = {
+  sequences = protocols.sequence_names(first_test, test.rows)
+  settings: dict[str, Any] = {
     "fit": dataclasses.asdict(fit),
     "feature": feature,
     "target": target.name,
     "skeleton": skeleton.name,
     "data": _digest(train_embeddings, test_embeddings, feature, train, test),
     "weights": str(first_train.get("weights", "")),
+    "test_sequences": protocols.count_sequences(sequences),
   }
-  weights = str(first_train.get("weights", ""))
   job = _Job(
     *(rows, counts, list(seeds), fit, feature, target, skeleton, train, test),
-    *(settings, say, weights),
+    *(sequences, settings, say),
+    weights=settings["weights"],
   )
   store = RecordStore(directory, settings, say)
   _score_all(job, store, train_embeddings, test_embeddings)
@@ -117,6 +119,7 @@ class _Job:
   skeleton: Skeleton
   train: LabelledFrames
   test: LabelledFrames
+  sequences: np.ndarray  # that the test frames are of
   settings: dict[str, Any]
   say: Report
   weights: str
@@ -176,8 +179,8 @@ def _score_all(
       if (MEAN_POSE, count, seed) not in store.records:
         chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
         pose = fitting.mean_pose(job.train.poses_mm[chosen], job.train.valid[chosen])
-        scores = _score(np.broadcast_to(pose, job.test.poses_mm.shape), job)
-        store.add(ProbeRecord(MEAN_POSE, count, seed, scores, 0.0))
+        poses = np.broadcast_to(pose, job.test.poses_mm.shape)
+        store.add(ProbeRecord(MEAN_POSE, count, seed, *_score(poses, job, time.monotonic())))
   todo = [
     (row, count, seed)
     for row in job.rows
@@ -194,14 +197,13 @@ def _score_all(
     before = time.monotonic()
     chosen = protocols.sample_label_subset(len(job.train.rows), count, seed)
     regressor = _fit(data, chosen, seed, job, f"{row}, {count} labels, seed {seed}", done == 0)
-    scores = _score(regressor.predict(test), job)
-    now = time.monotonic()
-    store.add(ProbeRecord(row, count, seed, scores, round(now - before, 3)))
-    left = (now - started) / (done + 1) * (len(todo) - done - 1)
+    record = ProbeRecord(row, count, seed, *_score(regressor.predict(test), job, before))
+    store.add(record)
+    left = (time.monotonic() - started) / (done + 1) * (len(todo) - done - 1)
     name = metrics.metric_name(job.target.main, job.skeleton.num_joints)
     job.say(
       f"probe {done + 1}/{len(todo)}: {row}, {count} labels, seed {seed}: {name} "
-      f"{scores[name]:.{job.target.digits}f} {job.target.unit}; {left:.0f} s left"
+      f"{record.metrics[name]:.{job.target.digits}f} {job.target.unit}; {left:.0f} s left"
     )
     if row == job.rows[0] and count == job.counts[-1] and seed == job.seeds[0]:
       store.keep_regressor(count, seed, dataclasses.replace(regressor, weights=job.weights))
@@ -234,12 +236,17 @@ def _fit(
   )
 
 
-def _score(predicted_mm: np.ndarray, job: _Job) -> dict[str, float]:
+def _score(
+  predicted: np.ndarray, job: _Job, begin: float
+) -> tuple[dict[str, float], float, dict[str, float]]:
+  """(metrics, seconds since `begin`, errors by sequence, of 3D poses only) of a record."""
+  true, valid, root = job.test.poses_mm, job.test.valid, job.skeleton.root
   if job.target != POSE3D:
-    return metrics.keypoint_metrics(predicted_mm, job.test.poses_mm, job.test.valid)
-  return metrics.pose_metrics(
-    predicted_mm, job.test.poses_mm, job.test.valid, root=job.skeleton.root
-  )
+    scores = metrics.keypoint_metrics(predicted, true, valid)
+    return scores, round(time.monotonic() - begin, 3), {}
+  scores = metrics.pose_metrics(predicted, true, valid, root=root)
+  by_sequence = metrics.sequence_errors(predicted, true, valid, job.sequences, root=root)
+  return scores, round(time.monotonic() - begin, 3), by_sequence
 
 
 def _final_regressor(

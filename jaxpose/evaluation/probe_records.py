@@ -21,13 +21,21 @@ Report = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class ProbeRecord:
-  """One row of the table: scores of one embedding (or baseline), label count and seed."""
+  """One row of the table: scores of one embedding (or baseline), label count and seed.
+
+  Attributes:
+    metrics: means over all test frames.
+    seconds: that it took.
+    sequences_mm: mean N-MPJPE of each test sequence by name, all its cameras together, for paired
+      tests; empty where an older version scored it.
+  """
 
   row: str
   labels: int
   seed: int
   metrics: dict[str, float]
   seconds: float
+  sequences_mm: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

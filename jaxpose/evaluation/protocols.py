@@ -177,6 +177,17 @@ def _reorder(table: label_table.LabelTable, skeleton: Skeleton) -> Float[np.ndar
   return poses
 
 
+def sequence_names(embeddings: Mapping[str, Any], rows: Int[np.ndarray, " n"]) -> np.ndarray:
+  """The name of the sequence that each of some rows is of: [n] text."""
+  return np.asarray(embeddings["sequence_names"])[np.asarray(embeddings["sequence"][rows])]
+
+
+def count_sequences(names: np.ndarray) -> dict[str, int]:
+  """Frames of each sequence by name, in alphabetical order."""
+  found, counts = np.unique(names, return_counts=True)
+  return {str(name): int(count) for name, count in zip(found, counts, strict=True)}
+
+
 def check_same_frames(first: Mapping[str, Any], other: Mapping[str, Any], name: str) -> None:
   """Raises ValueError unless both embeddings are of the same frames in the same order."""
   for key in _ID_KEYS:

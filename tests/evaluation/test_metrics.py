@@ -148,6 +148,23 @@ def test_pose_metrics_averages_poses_not_joints():
   np.testing.assert_allclose(result["MPJPE/2 joints without root"], (8 + 3) / 2)
 
 
+def test_errors_of_sequences_are_means_over_their_poses():
+  # Root-centred targets (0, 0, 4); predictions (0, 3, 4) have s = 16 / 25, and so 0.64 (0, 3, 4) is
+  # off by |(0, 1.92, −1.44)| = 2.4 in one of two joints: 1.2. A multiple of the target is off by 0.
+  target = np.array([[[7.0, 7, 7], [7, 7, 11]]] * 5)
+  predicted = np.array([[[0.0, 0, 0], [0, 3, 4]]] * 5)
+  predicted[[1, 3]] = [[9, 9, 9], [9, 9, 21]]
+  valid = np.ones((5, 2), bool)
+  valid[4] = False
+  names = ["b", "b", "a", "a", "a"]
+  found = metrics.sequence_errors(predicted, target, valid, names, root=(0,))
+  assert found == pytest.approx({"a": 0.6, "b": 0.6})
+  found = metrics.sequence_errors(predicted, target, valid, ["b", "c", "c", "c", "d"], root=(0,))
+  assert found == pytest.approx({"b": 1.2, "c": 0.4})
+  with pytest.raises(ValueError, match="4 names of sequences for 5 poses"):
+    metrics.sequence_errors(predicted, target, valid, names[1:], root=(0,))
+
+
 @pytest.mark.usefixtures("unchecked_signatures")
 def test_errors_say_what_is_wrong():
   _, target = _poses(8)

@@ -77,6 +77,23 @@ def test_mean_pose_row_by_hand():
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_records_hold_the_errors_of_the_test_sequences():
+  train, test = _data()
+  for part in test.values():  # 45 frames of the second name, 15 of the first; frame 50 has no pose
+    part["sequence"] = (np.arange(60) >= 15).astype(int)
+    part["sequence_names"] = np.array(["walk", "jump"])
+    part["pose3d_mm"][50] = np.nan
+  results, regressor = probe.run_probe(train, test, label_counts=["all"], seeds=[0], fit=_FIT)
+  assert results.settings["test_sequences"] == {"jump": 44, "walk": 15}
+  for record in results.records:
+    weighted = record.sequences_mm["jump"] * 44 + record.sequences_mm["walk"] * 15
+    np.testing.assert_allclose(weighted / 59, record.metrics[_NAME], rtol=1e-5)
+  predicted = regressor.predict(test["trained"]["time_variant"])[:15]
+  scores = metrics.pose_metrics(predicted, test["trained"]["pose3d_mm"][:15], root=(0,))
+  trained = next(r for r in results.records if r.row == "trained")
+  np.testing.assert_allclose(trained.sequences_mm["walk"], scores[_NAME], rtol=1e-5)
+
+
 def test_a_stopped_run_goes_on_where_it_was(tmp_path):
   train, test = _data()
   options = {"seeds": [0], "fit": _FIT, "directory": tmp_path}

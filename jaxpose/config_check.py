@@ -1,6 +1,8 @@
 """Are the values of a configuration what the program takes them for? The key is named if not."""
 
-from collections.abc import Callable
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -39,7 +41,16 @@ def _is_label_count(value: Any) -> bool:
   return _is_text(value) or _is_number(value)
 
 
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+def _is_override(value: Any) -> bool:
+  return _is_text(value) and re.fullmatch(r"\w+(\.\w+)*=.*", value, re.DOTALL) is not None
+
+
+def _is_seeds(value: Any) -> bool:
+  return _is_row(_is_whole(0))(value) and len(set(value)) == len(value)
+
+
+_Kind = tuple[Callable[[Any], bool], str]
+_KINDS: dict[str, _Kind] = {
   **dict.fromkeys(
     (
       *("batch_size", "training.steps", "training.validation_batches", "training.warn_every"),
@@ -96,6 +107,25 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "probe.label_counts": (_is_row(_is_label_count, least=1), "numbers, shares, or all"),
 }
 
+BASELINES = ("random", "mean pose")  # rows of a study that no run is made for
+_SEEDS: _Kind = (_is_seeds, "a list of different whole numbers")
+_OVERRIDES: _Kind = (_is_row(_is_override), "a list of texts KEY=VALUE")
+_STUDY: dict[str, _Kind] = {
+  "name": (_is_text, "a text"),
+  "rows": (lambda value: True, ""),
+  "shared": _OVERRIDES,
+  "seeds": (lambda value: _is_seeds(value) and len(value) > 0, _SEEDS[1] + ", at least one"),
+  "reference": (_is_text, "a text"),
+  "paper_labels": (_is_row(_is_whole(0)), "a list of whole numbers, 0 for all"),
+  "levelled": (lambda value: _is_number(value) and 0 < value < 1, "a share above 0 and below 1"),
+}
+_STUDY_ROW: dict[str, _Kind] = {
+  "file": (lambda value: _is_text(value) and value != "", "a file of configs/, and :variant"),
+  "overrides": _OVERRIDES,
+  "seeds": _SEEDS,
+  "paper": (_is_row(_is_number), "a list of numbers"),
+}
+
 
 def check_values(config: ConfigDict) -> None:
   """Checks all values that are there.
@@ -103,17 +133,65 @@ def check_values(config: ConfigDict) -> None:
   Raises:
     ValueError: one is of another kind or out of range; names its key.
   """
-  for key, (fits, kind) in _KINDS.items():
+  _check_kinds(config, _KINDS, "config")
+
+
+def check_study(config: ConfigDict) -> None:
+  """Checks the configuration of a study: its keys, their values, and that they fit each other.
+
+  Raises:
+    ValueError: a key is missing or unknown, a value of another kind, or the reference no row; names
+      the key.
+  """
+  _check_names(config, _STUDY, "config")
+  _check_kinds(config, _STUDY, "config")
+  if not isinstance(config.rows, ConfigDict) or not len(config.rows):
+    raise ValueError(f"config.rows is {config.rows!r}: it must name a configuration for each row")
+  for name, row in config.rows.items():
+    where = f"config.rows.{name}"
+    if not re.fullmatch(r"\w[\w-]*", name) or name in BASELINES:
+      raise ValueError(
+        f"{where}: a row's name is made of letters, digits, _ and -, and is not one of"
+        f" {', '.join(BASELINES)}"
+      )
+    if not isinstance(row, ConfigDict):
+      raise ValueError(f"{where} is {row!r}: it must have {', '.join(_STUDY_ROW)}")
+    _check_names(row, _STUDY_ROW, where)
+    _check_kinds(row, _STUDY_ROW, where)
+    if len(row.paper) not in (0, len(config.paper_labels)):
+      raise ValueError(
+        f"{where}.paper has {len(row.paper)} numbers for the {len(config.paper_labels)} of"
+        " config.paper_labels"
+      )
+  if config.reference not in config.rows:
+    raise ValueError(
+      f"config.reference is {config.reference!r}: it must be a row; there are"
+      f" {', '.join(config.rows)}"
+    )
+
+
+def _check_names(config: ConfigDict, known: Collection[str], where: str) -> None:
+  for key in config:
+    if key not in known:
+      near = difflib.get_close_matches(key, known, n=1) or sorted(known)
+      raise ValueError(f"{where} has no {key!r}; there is {', '.join(near)}")
+  missing = [key for key in known if key not in config]
+  if missing:
+    raise ValueError(f"{where} lacks {', '.join(missing)}")
+
+
+def _check_kinds(config: ConfigDict, kinds: Mapping[str, _Kind], where: str) -> None:
+  for key, (fits, kind) in kinds.items():
     value: Any = config
     for part in key.split("."):
       if not isinstance(value, ConfigDict):
-        raise ValueError(f"config.{key}: there are no values below it, but {value!r}")
+        raise ValueError(f"{where}.{key}: there are no values below it, but {value!r}")
       if part not in value:
         break
       value = value[part]
     else:
       if not fits(value):
-        raise ValueError(f"config.{key} is {value!r}: it must be {kind}")
+        raise ValueError(f"{where}.{key} is {value!r}: it must be {kind}")
 
 
 def check_keys(config: ConfigDict, known: ConfigDict, where: str) -> None:

@@ -125,11 +125,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
     if os.environ.get(VERBOSE):
       raise
-    print(f"error: {_plain(error)}", file=sys.stderr)
+    print(f"error: {plain(error)}", file=sys.stderr)
     sys.exit(2)
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
   """One line of what an error says, without a traceback that it quotes."""
   text = str(error.args[0] if error.args else error).replace("\\n", "\n")
   before, quoted, traceback = text.partition("Traceback (most recent call last)")

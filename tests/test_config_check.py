@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from configs import dsl, supervised, video
+from configs import dsl, study, supervised, video
 from jaxpose import config_check
 from jaxpose.experiment import Experiment
 from launch import cli
@@ -107,3 +107,34 @@ def test_any_value_is_accepted_or_named(key, value):
     config_check.check_values(config)
   except ValueError as error:
     assert str(error).startswith(f"config.{key} is ")  # noqa: PT017
+
+
+def _study():
+  return study.get_config("smoke")
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    (lambda c: c.update(sed=(0,)), r"config has no 'sed'; there is seeds"),
+    (lambda c: c.__delitem__("levelled"), r"config lacks levelled"),
+    (lambda c: c.update(seeds=()), r"config\.seeds is \(\): it must be a list of different whole"),
+    (lambda c: c.rows.dsl.update(seeds=(1, 1)), r"config\.rows\.dsl\.seeds is \(1, 1\)"),
+    (lambda c: c.rows.dsl.update(seed=1), r"config\.rows\.dsl has no 'seed'; there is seeds"),
+    (lambda c: c.rows.dsl.update(file=""), r"config\.rows\.dsl\.file is ''"),
+    (lambda c: c.rows.dsl.update(overrides=("a.b",)), r"overrides is \('a\.b',\).*KEY=VALUE"),
+    (lambda c: c.rows.dsl.update(paper=(1.0,)), r"dsl\.paper has 1 numbers for the 5"),
+    (lambda c: c.update(shared=("training.steps = 3",)), r"config\.shared is"),
+    (lambda c: c.update(reference="dls"), r"reference is 'dls'.*there are dsl, supervised"),
+    (lambda c: c.update(levelled=2), r"config\.levelled is 2"),
+    (lambda c: c.rows.update(random=c.rows.dsl), r"config\.rows\.random: .*random, mean pose"),
+    (lambda c: c.rows.update({"a/b": c.rows.dsl}), r"config\.rows\.a/b: .*letters"),
+    (lambda c: c.__setitem__("rows", ConfigDict()), r"config\.rows is"),
+  ],
+)
+def test_a_study_that_does_not_fit_is_named(change, said):
+  config = ConfigDict(_study().to_dict(), type_safe=False)
+  config_check.check_study(config)
+  change(config)
+  with pytest.raises(ValueError, match=said):
+    config_check.check_study(config)

@@ -1,0 +1,84 @@
+"""Methods × label counts × seeds on one data set: P2's Tables I and V at the size of this project.
+
+python launch/study.py --config=configs/study.py                  embedded people
+python launch/study.py --config=configs/study.py:smoke            to see that it works, in minutes
+python launch/study.py --config=configs/study.py:mocap_people --set=data.path=FOLDER
+
+A method is a line of `_rows`. The papers' data, backbones and budgets are far larger, so that what
+can be compared is the ratio to the whole method (the reference), not the millimetres.
+
+Hardware, time: two cores, about 17 minutes a run. Measured: not yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+# N-MPJPE in mm on Human3.6M with so many labels (0: all), P2 Tables I and V.
+PAPER_LABELS = (100, 500, 5_000, 17_000, 0)
+PAPER = {
+  "CSS": (230.77, 215.96, 197.22, 195.70, 194.69),
+  "DrNet": (158.81, 126.18, 108.21, 106.41, 100.38),
+  "DSL": (227.24, 220.64, 198.34, 193.08, 191.21),
+  "DSL-STN": (236.32, 211.85, 202.57, 199.16, 198.22),
+  "DSL-STN-Dec": (185.75, 159.34, 135.93, 129.62, 127.52),
+  "AE-STN-Dec": (187.25, 161.53, 130.21, 117.044, 114.73),
+  "CSS-STN-Dec-Split": (163.61, 137.52, 110.61, 104.23, 99.32),
+  "DSL-STN-Dec-Split": (149.32, 122.44, 100.23, 97.38, 95.39),
+}
+
+
+def row(file, *overrides, seeds=(), paper=""):
+  """A method: configuration file and :variant, KEY=VALUE overrides, training seeds, its paper row.
+
+  Without seeds of its own it has those of the study.
+  """
+  config = ConfigDict()
+  config.file = file
+  config.overrides = overrides
+  config.seeds = seeds
+  config.paper = PAPER[paper] if paper else ()
+  return config
+
+
+def _rows(variant, seeds):
+  """Every method by its name in the tables, on the variant of that name of each file."""
+  rows = ConfigDict()
+  rows.dsl = row(f"configs/dsl.py:{variant}", seeds=seeds, paper="DSL-STN-Dec-Split")
+  rows.supervised = row(f"configs/supervised.py:{variant}")
+  return rows
+
+
+def synthetic_people():
+  """Embedded people, 128 px."""
+  config = ConfigDict()
+  config.name = ""
+  config.rows = _rows("synthetic_people", seeds=(0, 1, 2))
+  config.shared = ()  # overrides of every row, KEY=VALUE, such as "training.steps=5000"
+  config.seeds = (0,)  # of rows without their own
+  config.reference = "dsl"  # the row that ratios are taken to; random encoder and mean pose are its
+  config.paper_labels = PAPER_LABELS
+  # A row has levelled off when its validation term falls by no more in the last fifth of training.
+  config.levelled = 0.02
+  return config
+
+
+def mocap_people():
+  """The same methods on people moved by motion capture; --set=data.path names its files."""
+  config = synthetic_people()
+  config.shared = ("data.source=mocap_people",)
+  return config
+
+
+def smoke():
+  """Two rows of a minute each, to see that it works; they learn next to nothing."""
+  config = synthetic_people()
+  config.rows = _rows("smoke", seeds=(0,))
+  return config
+
+
+VARIANTS = {"synthetic_people": synthetic_people, "mocap_people": mocap_people, "smoke": smoke}
+
+
+def get_config(variant=None):
+  return common.choose(VARIANTS, variant, "synthetic_people")

@@ -1,0 +1,203 @@
+"""The runs of a study: many methods and seeds on one data set, and what became of each."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxpose import files
+from jaxpose.evaluation.comparison import Outcome
+from jaxpose.evaluation.probe_records import RESULTS, load_results
+from jaxpose.experiment import CONFIG_FILE, Experiment
+
+FINISHED, FAILED = "finished", "failed"
+
+# What the rows of one table must share: what the probe is given, and how it is trained.
+_SHARED = (
+  *("data.source", "data.variant", "data.path", "data.directory", "data.also", "data.image_size"),
+  *("data.train_split", "data.test_split", "model.crop_size", "export.checkpoint"),
+  *("probe.regressor", "probe.width", "probe.depth", "probe.dropout", "probe.batch_norm"),
+  *("probe.label_counts", "probe.seeds", "probe.steps", "probe.batch_size", "probe.learning_rate"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One training of a row.
+
+  Attributes:
+    row: name of the row.
+    seed: of the training.
+    file: the configuration file, with its variant.
+    overrides: KEY=VALUE, in the order in which they are applied.
+    config: what follows from both.
+    folder: of the runs of its row; what belongs to this one begins with `seed<n>`.
+  """
+
+  row: str
+  seed: int
+  file: str
+  overrides: tuple[str, ...]
+  config: ConfigDict
+  folder: pathlib.Path
+
+  @property
+  def workdir(self) -> pathlib.Path:
+    """The work directory of launch/run.py."""
+    return self.folder / f"seed{self.seed}"
+
+  @property
+  def log(self) -> pathlib.Path:
+    """What the run says."""
+    return self.folder / f"seed{self.seed}.log"
+
+  @property
+  def lock(self) -> pathlib.Path:
+    """Locked while somebody is at it."""
+    return self.folder / f"seed{self.seed}.lock"
+
+  @property
+  def state_file(self) -> pathlib.Path:
+    """How it ended, see `set_state`."""
+    return self.folder / f"seed{self.seed}.json"
+
+  @property
+  def results(self) -> pathlib.Path:
+    """What its probe found."""
+    return self.workdir / "probe" / RESULTS
+
+  @property
+  def steps(self) -> int:
+    """The last step of its training."""
+    return int(self.config.training.steps)
+
+  def __str__(self) -> str:
+    return f"{self.row}, seed {self.seed}"
+
+  def fingerprint(self) -> str:
+    """A hash of everything that its numbers depend on, the probe included."""
+    config = self.config
+    values = [
+      Experiment(config, self.workdir).fingerprint(),
+      self.steps,
+      {key: value for key, value in config.probe.to_dict().items() if key != "references"},
+      config.export.checkpoint,
+    ]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+  def state(self) -> dict[str, Any]:
+    """{"state": `FINISHED` or `FAILED`, ...} of this very configuration, {} if it is neither."""
+    try:
+      found = files.load_json(self.state_file)
+    except (OSError, ValueError):
+      return {}
+    if found.get("fingerprint") != self.fingerprint():
+      return {}
+    if found.get("state") == FINISHED and not self.results.is_file():
+      return {}
+    return found
+
+  def set_state(self, state: str, **more: Any) -> None:
+    """Writes how the run ended."""
+    values = {"state": state, "fingerprint": self.fingerprint(), **more}
+    with files.replacing(self.state_file) as partial:
+      partial.write_text(json.dumps(values) + "\n", encoding="utf-8")
+
+  def begin(self) -> None:
+    """Takes away what would say that the run has finished.
+
+    Raises:
+      ValueError: the folder holds the run of another configuration.
+    """
+    self.folder.mkdir(parents=True, exist_ok=True)
+    self.check_folder()
+    self.state_file.unlink(missing_ok=True)
+    self.results.unlink(missing_ok=True)
+
+  def check_folder(self) -> None:
+    """Raises ValueError where the work directory holds the run of another configuration."""
+    if not (self.workdir / CONFIG_FILE).is_file():
+      return
+    there = Experiment.from_workdir(self.workdir).fingerprint()
+    if there != Experiment(self.config, self.workdir).fingerprint():
+      raise ValueError(
+        f"{self.workdir} holds a run of another configuration than row {self.row} now has: remove"
+        " it, or name another --workdir"
+      )
+
+  def step(self) -> int:
+    """The last step that it has told of, 0 if none."""
+    path = self.workdir / "metrics.jsonl"
+    try:
+      with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - (1 << 16)))
+        lines = file.read().splitlines()
+    except OSError:
+      return 0
+    for line in reversed(lines):
+      try:
+        return int(json.loads(line)["step"])
+      except (ValueError, KeyError, TypeError):
+        continue
+    return 0
+
+
+def check_alike(configs: Mapping[str, ConfigDict], reference: str) -> None:
+  """Makes sure that all rows are probed alike: same data, crops and budget.
+
+  Raises:
+    ValueError: a row differs from the reference; names the key and both values.
+  """
+  for row, config in configs.items():
+    for key in _SHARED:
+      own, its = (_value(one, key) for one in (config, configs[reference]))
+      if own != its:
+        raise ValueError(
+          f"row {row} has {key} {own!r}, but the reference {reference} has {its!r}: the rows of a"
+          " table are probed alike; set it in config.shared"
+        )
+
+
+def _value(config: ConfigDict, key: str) -> Any:
+  section, name = key.split(".")
+  value = config[section][name]
+  return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def collect(run: Run) -> Outcome:
+  """What a run has left so far, the probe only of one that has finished.
+
+  Raises:
+    ValueError: a file is damaged.
+  """
+  from jaxpose.reporting.scores import load_curves
+
+  term = str(run.config.training.best_by)
+  curve = load_curves(run.workdir / "metrics.jsonl").get(f"validation/{term}", ([], []))
+  results, iou = None, None
+  if run.state().get("state") == FINISHED:
+    results = load_results(run.results.parent)
+    iou = _median_iou(run.workdir / "embeddings")
+  return Outcome(run.row, run.seed, run.steps, term, curve, results, iou)
+
+
+def _median_iou(folder: pathlib.Path) -> float | None:
+  """Median IoU of the found boxes of the test frames; None where all boxes are the same one."""
+  from jaxpose.embeddings import load_embeddings
+  from jaxpose.export import TEST
+  from jaxpose.reporting.rendered import found_iou
+
+  try:
+    embeddings = load_embeddings(folder, TEST)
+  except FileNotFoundError:
+    return None  # a supervised network: it exports nothing
+  found = np.asarray(embeddings["box_px"])
+  if not len(found) or (found == found[0]).all():
+    return None
+  iou = found_iou(embeddings)
+  return float(np.nanmedian(iou)) if np.isfinite(iou).any() else None

@@ -1,0 +1,162 @@
+"""Methods × label counts × seeds on one data set: trains all, then writes one table of them.
+
+  python launch/study.py --config=configs/study.py
+  python launch/study.py --config=configs/study.py --jobs=2
+  python launch/study.py --config=configs/study.py --worker=0 --workers=3 --workdir=SHARED
+  python launch/study.py --config=configs/study.py --table_only
+
+Every row of the study is a configuration of launch/run.py. Started again with the same work
+directory it skips what has finished and goes on with the rest; what failed is tried again. --jobs
+runs so many beside each other, each on its share of the cores; --workers spreads the runs over
+programs, on one or several machines, that see the same folder. Ctrl-C or SIGTERM lets all runs save
+first. A run that fails does not end the others: it is named in the end, with its log, and the exit
+status is 1.
+
+Writes study/table.md, table.csv, label_efficiency.png and curves.png; --table_only does that with
+what there is.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import cli
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/study.py, and :variant.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Where the study writes; default in runs/.")
+_DATA_ROOT = flags.DEFINE_string("data_root", "data", "Where data sets are built.")
+_SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE of every row's configuration.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Runs beside each other.", lower_bound=1)
+_WORKER = flags.DEFINE_integer("worker", 0, "Which of --workers this is, from 0 on.", lower_bound=0)
+_WORKERS = flags.DEFINE_integer("workers", 1, "Programs on the same folder.", lower_bound=1)
+_TABLE_ONLY = flags.DEFINE_bool("table_only", False, "Train nothing, write the table.")
+
+
+def main(argv):
+  del argv
+  config = _CONFIG.value
+  if config is None:
+    raise ValueError("name a study: --config=configs/study.py")
+  if _WORKER.value >= _WORKERS.value:
+    raise ValueError(f"--worker={_WORKER.value}: give one from 0 to {_WORKERS.value - 1}")
+  file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+  workdir = pathlib.Path(_WORKDIR.value or f"runs/{file}_{config.name}")
+  runs = plan(config, workdir / "runs", tuple(_SET.value))
+  failed = {} if _TABLE_ONLY.value else _train(runs)
+  paths = _tabulate(config, runs, workdir / "study")
+  print(paths[0].read_text(encoding="utf-8"))
+  print("\n".join(f"  {path}" for path in paths))
+  for run, why in failed.items():
+    print(f"error: {run}: {why}", file=sys.stderr)
+  return 1 if failed else 0
+
+
+def plan(config, folder, more=()):
+  """Every run of a study, first seeds first, with its whole configuration.
+
+  Args:
+    config: of the study, see configs/study.py.
+    folder: of the runs.
+    more: overrides of every row, after those of the study.
+
+  Raises:
+    ValueError: a value, a row's file or an override is not right; names the row. Rows that would
+      not be probed alike.
+  """
+  from jaxpose import config_check, study
+
+  config_check.check_study(config)
+  runs = []
+  for row, values in config.rows.items():
+    overrides = (*config.shared, *values.overrides, *more)
+    for rank, seed in enumerate(values.seeds or config.seeds):
+      loaded = load_row(row, values.file, (*overrides, f"seed={seed}"))
+      runs.append((rank, study.Run(row, seed, values.file, overrides, loaded, folder / row)))
+  ordered = [run for _, run in sorted(runs, key=lambda pair: pair[0])]
+  study.check_alike({run.row: run.config for run in ordered}, config.reference)
+  return ordered
+
+
+def load_row(row, file, overrides):
+  """A row's configuration, as launch/run.py will have it.
+
+  Raises:
+    ValueError: there is no such file or variant, or an override does not fit; names the row.
+  """
+  from jaxpose import config_check
+
+  flag_values = flags.FlagValues()
+  arguments = ["study", *_as_flags(file, overrides)]
+  config_flags.DEFINE_config_file("config", flag_values=flag_values, sys_argv=arguments)
+  try:
+    flag_values(arguments)
+    loaded = flag_values.config
+    config_check.check_values(loaded)
+    return loaded
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    raise ValueError(f"row {row} ({file}): {cli.plain(error)}") from error
+
+
+def _as_flags(file, overrides):
+  path = pathlib.Path(file.partition(":")[0])
+  there = "" if path.is_file() or path.is_absolute() else f"{cli.REPOSITORY}/"
+  return [f"--config={there}{file}", *(f"--config.{override}" for override in overrides)]
+
+
+def _train(runs):
+  """Builds the data and trains what is not finished; (run, why it failed)."""
+  from jaxpose import study
+  from launch import children
+
+  open_runs = [run for run in runs if run.state().get("state") != study.FINISHED]
+  for run in open_runs:
+    run.check_folder()
+  _build_data(open_runs, children)
+  runner = children.Runner(
+    runs,
+    lambda run: _command(run, children, f"--workdir={run.workdir}", f"--config.seed={run.seed}"),
+    jobs=_JOBS.value,
+    worker=_WORKER.value,
+    workers=_WORKERS.value,
+    say=lambda line: print(line, flush=True),
+  )
+  return runner.run()
+
+
+def _command(run, children, *more):
+  flags_of_row = _as_flags(run.file, run.overrides)
+  return children.python("run", *flags_of_row, f"--data_root={_DATA_ROOT.value}", *more)
+
+
+def _build_data(runs, children):
+  """Builds each data set once, before the runs that share it begin."""
+  built = set()
+  for run in runs:
+    data = run.config.data
+    key = (data.source, data.variant, data.path)
+    if data.directory or not data.source or key in built:
+      continue
+    built.add(key)
+    log = run.folder.parent / "data.log"
+    print(f"data: {data.source}, {data.variant}; log: {log}", flush=True)
+    children.run_one(_command(run, children, "--stages=data"), log)
+
+
+def _tabulate(config, runs, out):
+  from jaxpose import study
+  from jaxpose.evaluation import comparison
+  from jaxpose.reporting.comparison import write_study
+
+  outcomes = [study.collect(run) for run in runs]
+  columns = [comparison.ALL if count == 0 else count for count in config.paper_labels]
+  paper = {row: dict(zip(columns, values.paper)) for row, values in config.rows.items()}
+  table = comparison.make_table(outcomes, reference=config.reference, paper=paper)
+  return write_study(out, table, outcomes, reference=config.reference, levelled=config.levelled)
+
+
+if __name__ == "__main__":
+  cli.run_app(main)

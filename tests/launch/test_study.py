@@ -1,0 +1,79 @@
+import pathlib
+
+import pytest
+from launching import run_job
+
+from configs import study as studies
+from launch import study
+
+
+def _config(**rows):
+  config = studies.get_config("smoke")
+  for name, row in rows.items():
+    config.rows[name] = row
+  return config
+
+
+def test_first_seeds_of_all_rows_come_first(tmp_path):
+  config = _config(two=studies.row("configs/dsl.py:smoke", seeds=(5, 6)))
+  runs = study.plan(config, tmp_path)
+  assert [(run.row, run.seed) for run in runs] == [
+    *(("dsl", 0), ("supervised", 0), ("two", 5), ("two", 6))
+  ]
+  assert [run.config.seed for run in runs] == [0, 0, 5, 6]
+  assert runs[2].workdir == tmp_path / "two" / "seed5"
+
+
+def test_overrides_of_a_row_come_after_shared_ones_and_the_users_last(tmp_path):
+  config = _config(wide=studies.row("configs/dsl.py:smoke", "training.steps=7"))
+  config.shared = ("training.steps=5", "optimiser.beta1=0.5")
+  found = {run.row: run.config for run in study.plan(config, tmp_path)}
+  assert (found["dsl"].training.steps, found["wide"].training.steps) == (5, 7)
+  assert found["wide"].optimiser.beta1 == 0.5
+  found = {r.row: r.config for r in study.plan(config, tmp_path, ("training.steps=9",))}
+  assert (found["dsl"].training.steps, found["wide"].training.steps) == (9, 9)
+
+
+@pytest.mark.parametrize(
+  ("file", "override", "said"),
+  [
+    ("configs/dsl.py:smok", "seed=1", r"row bad \(configs/dsl\.py:smok\): .*no variant 'smok'"),
+    ("configs/dls.py", "seed=1", r"row bad \(configs/dls\.py\): .*dls\.py"),
+    ("configs/dsl.py:smoke", "training.step=3", r"row bad .*\"steps\" instead of \"step\""),
+    ("configs/dsl.py:smoke", "training.steps=many", r"row bad .*training\.steps"),
+    ("configs/dsl.py:smoke", "training.steps=0", r"row bad .*config\.training\.steps is 0"),
+    ("configs/dsl.py:smoke", "probe.steps=51", r"row bad has probe\.steps 51.*config\.shared"),
+  ],
+)
+def test_a_row_that_is_not_right_is_named_before_anything_else(tmp_path, file, override, said):
+  config = _config(bad=studies.row(file, override))
+  with pytest.raises(ValueError, match=said) as error:
+    study.plan(config, tmp_path / "runs")
+  assert "\n" not in str(error.value)
+  assert not (tmp_path / "runs").exists()
+
+
+def test_rows_are_found_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  loaded = study.load_row("dsl", "configs/dsl.py:smoke", ("seed=4",))
+  assert (loaded.name, loaded.seed) == ("smoke", 4)
+  (flag, *_) = study._as_flags("configs/dsl.py:smoke", ())
+  assert pathlib.Path(flag.removeprefix("--config=").partition(":")[0]).is_file()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (["--config=configs/study.py:smoke", "--worker=2", "--workers=2"], "give one from 0 to 1"),
+    (["--config=configs/study.py:smoke", "--set=training.stepps=3"], "row dsl"),
+    (["--config=configs/study.py:smoke", "--config.reference=x"], "there are dsl, supervised"),
+    ([], "--config=configs/study.py"),
+  ],
+)
+def test_what_is_wrong_is_said_in_a_line(tmp_path, arguments, said):
+  done = run_job("study", *arguments, f"--workdir={tmp_path / 'study'}")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: ")
+  assert said in done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
+  assert not (tmp_path / "study").exists()

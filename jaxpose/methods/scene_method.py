@@ -15,6 +15,7 @@ from jaxpose.losses import priors, reconstruction, tracking
 from jaxpose.method import Method, Terms, Variables
 from jaxpose.methods import batching
 from jaxpose.methods.colour_jitter import colour_jitter
+from jaxpose.methods.perceptual_term import perceptual_error
 from jaxpose.methods.swap import sample_appearance_sources, take_sources
 from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.models.resnet import normalise_image
@@ -194,8 +195,16 @@ def run(
   if options.decode:
     found["pixel"] = _pixel_term(options, frames, out["reconstruction"])
     if perceptual is not None:
-      frozen = variables["frozen"]["perceptual"]
-      found["perceptual"] = _perceptual_term(perceptual[0], frozen, frames, out["reconstruction"])
+      error = perceptual_error(
+        perceptual[0],
+        variables["frozen"]["perceptual"],
+        frames,
+        out["reconstruction"],
+        batching.flat(batching.to_float(sample["background"])),
+        None if scene.detector is None else out["box"],
+      )
+      value = batching.per_sample(error)
+      found["perceptual"] = (value, jnp.ones_like(value))
   return Pass(out, found, {**variables, **updated}, sample)
 
 
@@ -334,17 +343,6 @@ def _box_terms(
     "tight_box": (tight * ones, ones),
     "box_location": (location * ones, ones),
   }
-
-
-def _perceptual_term(
-  network: PerceptualFeatures, variables: Variables, frames: Array, predicted: Array
-) -> tuple[Array, Array]:
-  def features(images: Array) -> list[Array]:
-    return list(network.apply(variables, images))
-
-  target = jax.lax.stop_gradient(features(frames))
-  value = batching.per_sample(reconstruction.perceptual(features(predicted), target))
-  return value, jnp.ones_like(value)
 
 
 def summaries(out: dict[str, Array]) -> dict[str, Array]:

@@ -198,6 +198,7 @@ def _training() -> ConfigDict:
   training.validate_every = 5_000
   training.validation_batches = 20
   training.keep_checkpoints = 2
+  training.profile_steps = ()  # first and last step of a trace in the run's folder profile
   training.best_by = "pixel"  # the papers' criterion: reconstruction
   # Warnings of collapse: mean box scale at a bound, empty masks; at most once in so many steps.
   training.box_scale_low = 0.22

@@ -292,6 +292,7 @@ def make_run_settings(
     keep=training.keep_checkpoints,
     best_metric=f"validation/{training.best_by}",
     warn_every=training.warn_every,
+    profile_steps=tuple(training.profile_steps),
     fingerprint=fingerprint,
     data=data,
   )

@@ -37,6 +37,10 @@ def _is_pair(value: Any) -> bool:
   return _is_row(_is_number, 2)(value)
 
 
+def _is_span(value: Any) -> bool:
+  return value in ((), []) or (_is_row(_is_whole(1), 2)(value) and value[0] <= value[1])
+
+
 def _is_label_count(value: Any) -> bool:
   return _is_text(value) or _is_number(value)
 
@@ -97,6 +101,7 @@ _KINDS: dict[str, _Kind] = {
   "model.start_from": (_is_text, "a text"),
   "data.image_size": (_is_row(_is_whole(8), 2), "(height, width) of at least 8 px"),
   "sampling.gravity": (_is_row(_is_pair, least=1), "((0, share), (from step, share), ...)"),
+  "training.profile_steps": (_is_span, "(first step, last step), or ()"),
   "optimiser.boundaries": (_is_row(_is_pair), "((step, factor), ...)"),
   "model.decoder.stage_channels": (_is_row(_is_whole(1), least=1), "a list of whole numbers"),
   "probe.features": (

@@ -40,6 +40,8 @@ def test_all_configurations_pass_and_every_checked_key_is_one():
     ("probe.seeds", ("one",), "whole numbers"),
     ("scene.prior_scale", (0.5,), "two numbers"),
     ("data.also", (3,), "texts"),
+    ("training.profile_steps", (3,), "first step, last step"),
+    ("training.profile_steps", (4, 3), "first step, last step"),
     ("methods", (), "texts"),
   ],
 )

@@ -140,6 +140,7 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
   # what is only warned of
   for name in ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low"):
     assert print_of(**{f"training.{name}": 1}) == own
+  assert print_of(**{"training.profile_steps": (3, 4)}) == own
   assert print_of(**{"sampling.near_max": 7.0}) != own
   assert print_of(**{"training.best_by": "dsl"}) != own
   assert print_of(**{"scene.swap_probability": 0.1}) != own

@@ -16,6 +16,7 @@ from jaxpose.training.interruption import StopRequest, check_shared, workdir_loc
 from jaxpose.training.keeper import Keeper, TrainIterator
 from jaxpose.training.monitor import MetricWindow, Progress, Warner, Watch
 from jaxpose.training.optimiser import Optimiser
+from jaxpose.training.profile import Profile
 from jaxpose.training.state import TrainState, make_state
 from jaxpose.training.step import (
   LossWeight,
@@ -46,6 +47,7 @@ class RunSettings:
     keep: number of last checkpoints kept; the best one by `best_metric` (lowest) is kept beside.
     best_metric: a name that an evaluator gives.
     warn_every: steps within which the same warning is given once.
+    profile_steps: first and last step of a trace in the work directory's `profile`; (): none.
     fingerprint: of the configuration; a checkpoint that has another is used, with a warning.
     data: fingerprint of the data's content; likewise.
   """
@@ -60,6 +62,7 @@ class RunSettings:
   keep: int
   best_metric: str
   warn_every: int
+  profile_steps: tuple[int, ...]
   fingerprint: str
   data: str
 
@@ -132,8 +135,12 @@ def train(
       stack.callback(writer.close)
       writer.restart(start)
     journal = _Journal(settings, writers, watches, say, start=start, rows=rows)
+    profile = Profile(pathlib.Path(workdir) / "profile", settings.profile_steps, say)
+    stack.callback(profile.close)
     batches = _batches(iterator, over, start, settings.steps)
-    return _take_steps(state, batches, train_step, evaluators, settings, journal, keeper, stop)
+    return _take_steps(
+      state, batches, train_step, evaluators, settings, journal, keeper, stop, profile
+    )
 
 
 def make_validation(
@@ -197,12 +204,13 @@ def _take_steps(
   journal: "_Journal",
   keeper: Keeper,
   stop: StopRequest,
+  profile: Profile,
 ) -> TrainResult:
   """The loop itself, over (step, batch, position after it)."""
   step, interrupted = journal.start, False
   with keeper.advice():
     for step, batch, position in batches:
-      with journal.compiling(step):
+      with journal.compiling(step), profile.of(step, journal.window.rows):
         state, metrics = train_step(state, batch)
         journal.add(step, metrics)
       last = step == settings.steps

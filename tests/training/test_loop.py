@@ -1,4 +1,6 @@
 import dataclasses
+import gzip
+import json
 import os
 import pathlib
 import signal
@@ -52,6 +54,7 @@ def _train(
     keep=2,
     best_metric="validation/reconstruction",
     warn_every=100,
+    profile_steps=(),
     fingerprint="one",
     data="same",
   )
@@ -343,3 +346,59 @@ def test_sigkill_at_any_moment_loses_nothing(tmp_path, whole):
     process.wait()
     process.stdout.close()
   _assert_same_run(tmp_path, _train(tmp_path), whole)
+
+
+@pytest.fixture
+def compilations():
+  """What has been traced or compiled since the test began."""
+  found = []
+
+  def listen(event, duration, **details):
+    del duration, details
+    if event.startswith("/jax/core/compile/"):
+      found.append(event)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield found
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_nothing_is_compiled_after_the_second_step(tmp_path, compilations, static):
+  scale = jax.jit(lambda x, factor: x * factor, static_argnums=1 if static else ())
+  counts = []
+  validation = make_validation(METHOD, lambda: [make_batch(100)], seed=1, over=OVER)
+
+  def count(variables):
+    if static:  # as a program would be that is compiled for each value of a number
+      scale(np.float32(1), len(counts))
+    counts.append(len(compilations))
+    yield "count", 0.0
+
+  every = {"log_every": 1, "evaluate_every": 1, "checkpoint_every": 1}
+  _train(tmp_path, steps=5, evaluators=[validation, count], **every)
+  counts.append(len(compilations))
+  assert counts[0] > 0
+  if static:
+    assert counts[1] < counts[2] < counts[3] < counts[4]
+  else:
+    assert counts[1:] == [counts[1]] * 5
+
+
+def test_a_profile_holds_the_steps_asked_for(tmp_path, capsys):
+  _train(tmp_path, steps=6, profile_steps=(3, 4))
+  assert f"the trace of steps 3 to 4 is in {tmp_path / 'profile'}" in capsys.readouterr().out
+  (trace,) = (tmp_path / "profile").rglob("perfetto_trace.json.gz")
+  events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+  marks = [event for event in events if event.get("name") == "train"]
+  assert sorted(int(mark["args"]["step_num"]) for mark in marks) == [3, 4]
+  assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_profile_of_a_run_that_ends_early_is_written(tmp_path):
+  with pytest.raises(KilledError):
+    _train(tmp_path, profile_steps=(2, 9), before=kill_before(6))
+  assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+  whole = _train(tmp_path / "without")
+  assert whole.step == 10
+  assert not (tmp_path / "without" / "profile").exists()

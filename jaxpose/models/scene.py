@@ -137,8 +137,9 @@ class Scene(nn.Module):
   ) -> dict[str, jax.Array]:
     """Pastes the decoded crop over the background: M · D + (1 − M) · B (P1 eq. 1).
 
-    The mask is windowed, divided by its maximum in the crop, pasted (0 outside of the box) and
-    divided by its maximum on the frame; RGB is pasted with its border repeated.
+    The mask is windowed, divided by its maximum in the crop, pasted (0 outside of the box, as at
+    the window's rim) and divided by its maximum on the frame; RGB is pasted with its border
+    repeated.
 
     Returns:
       reconstruction [N, H, W, 3]; mask_frame [N, H, W, 1] = M; mask_crop [N, c, c, 1], windowed and
@@ -156,9 +157,10 @@ class Scene(nn.Module):
       mask = mask * stn.bump_window(*mask.shape[1:3])[None]
       raw_max = largest(mask)
       mask = mask / raw_max[:, None, None, None]
-      size = (height, width)
-      layer = stn.paste(rgb, box, size, outside="border", form=self.stn_form)
-      mask_frame = stn.paste(mask, box, size, outside="zeros", form=self.stn_form)
+      # The windowed mask is 0 at its rim, so that it is 0 outside of the box in either mode.
+      both, size = jnp.concatenate([rgb, mask], axis=-1), (height, width)
+      pasted = stn.paste(both, box, size, outside="border", form=self.stn_form)
+      layer, mask_frame = pasted[..., :3], pasted[..., 3:]
     mask_frame = mask_frame / largest(mask_frame)[:, None, None, None]
     return {
       "reconstruction": mask_frame * layer + (1 - mask_frame) * background,

@@ -2,7 +2,8 @@
 
 A box (s_x, s_y, u_x, u_y) maps crop to frame, frame = s · crop + u, in corner-aligned normalised
 coordinates (−1 and 1 are the centres of the outer pixels). Bilinear sampling on such a map is
-separable: all of it is 1-D `jax.scipy.ndimage.map_coordinates` along rows and then along columns.
+separable: 1-D `jax.scipy.ndimage.map_coordinates` along rows and then along columns, or products
+with matrices of its weights.
 Everything here is float32 (bfloat16 would round the coordinate 377.3 to 378).
 """
 
@@ -34,15 +35,19 @@ def sampling_coordinates(
 def sampling_matrix(
   coordinates: Float[Array, " count"], size: int, outside: Outside
 ) -> Float[Array, "count size"]:
-  """Row i holds the bilinear weights of `coordinates[i]`: `map_coordinates` of the unit vectors.
+  """Row i holds the bilinear weights of c = `coordinates[i]`: 1 − f at ⌊c⌋, f = c − ⌊c⌋ after it.
 
-  Multiplying by it samples any signal of that length, with `map_coordinates`' values and
-  gradients, at the speed of a matrix product.
+  Multiplying by it samples any signal of that length, with the values and gradients of
+  `map_coordinates`, at the speed of a matrix product. Nothing is gathered or scattered.
   """
-  sample = jax.vmap(
-    lambda unit: map_coordinates(unit, [coordinates], 1, _MODE[outside]), in_axes=1, out_axes=1
-  )
-  return sample(jnp.eye(size))
+  below = jnp.floor(coordinates)
+  share = (coordinates - below)[:, None]
+  first = below.astype(jnp.int32)[:, None]
+  second = first + 1
+  if outside == "border":
+    first, second = jnp.clip(first, 0, size - 1), jnp.clip(second, 0, size - 1)
+  position = jnp.arange(size)[None]
+  return jnp.where(position == first, 1 - share, 0) + jnp.where(position == second, share, 0)
 
 
 def _resample_matrix(image, rows, columns, outside):

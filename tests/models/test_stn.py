@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.scipy.ndimage import map_coordinates
 
 from jaxpose import geometry
 from jaxpose.models import stn
@@ -117,6 +118,23 @@ def test_sampling_matrix_rows_are_hat_weights():
   np.testing.assert_allclose(got, expected, atol=1e-6)
   border = stn.sampling_matrix(jnp.asarray([3.5, -0.25]), 4, "border")
   np.testing.assert_allclose(border, [[0, 0, 0, 1], [1, 0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("outside", ["border", "zeros"])
+def test_sampling_matrix_is_map_coordinates_of_the_unit_vectors(outside):
+  # on, between and beyond the samples; at a sample the slope is that to the next one, in both
+  at = jnp.asarray([0.0, 1.25, 2.0, 3.0, 3.5, -0.25, -2.0, 7.5, 4.0, -1.0])
+  mode = {"border": "nearest", "zeros": "constant"}[outside]
+
+  def reference(coordinates):
+    columns = [map_coordinates(unit, [coordinates], 1, mode) for unit in jnp.eye(4)]
+    return jnp.stack(columns, axis=1)
+
+  def matrix(coordinates):
+    return stn.sampling_matrix(coordinates, 4, outside)
+
+  np.testing.assert_allclose(matrix(at), reference(at), atol=1e-6)
+  np.testing.assert_allclose(jax.jacobian(matrix)(at), jax.jacobian(reference)(at), atol=1e-6)
 
 
 def test_bump_window_values_and_finite_gradient():

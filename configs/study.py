@@ -44,7 +44,18 @@ def row(file, *overrides, seeds=(), paper=""):
 def _rows(variant, seeds):
   """Every method by its name in the tables, on the variant of that name of each file."""
   rows = ConfigDict()
-  rows.dsl = row(f"configs/dsl.py:{variant}", seeds=seeds, paper="DSL-STN-Dec-Split")
+
+  def compared(name, paper, seeds=()):
+    return row(f"configs/ablations.py:{name}@{variant}", seeds=seeds, paper=paper)
+
+  rows.dsl = compared("dsl", "DSL-STN-Dec-Split", seeds)
+  rows.css_stn = compared("css_stn", "CSS-STN-Dec-Split", seeds)
+  rows.drnet = compared("drnet", "DrNet", seeds)
+  rows.ae = compared("ae", "AE-STN-Dec", seeds)
+  rows.dsl_dec = compared("dsl_dec", "DSL-STN-Dec")
+  rows.dsl_stn = compared("dsl_stn", "DSL-STN")
+  rows.dsl_plain = compared("dsl_plain", "DSL")
+  rows.css = compared("css", "CSS")
   rows.supervised = row(f"configs/supervised.py:{variant}")
   return rows
 
@@ -66,14 +77,15 @@ def synthetic_people():
 def mocap_people():
   """The same methods on people moved by motion capture; --set=data.path names its files."""
   config = synthetic_people()
-  config.shared = ("data.source=mocap_people",)
+  config.rows = _rows("mocap_people", seeds=(0, 1, 2))
   return config
 
 
 def smoke():
   """Two rows of a minute each, to see that it works; they learn next to nothing."""
   config = synthetic_people()
-  config.rows = _rows("smoke", seeds=(0,))
+  rows = _rows("smoke", seeds=(0,))
+  config.rows = ConfigDict({name: rows[name] for name in ("dsl", "supervised")})
   return config
 
 

@@ -23,12 +23,24 @@ def synthetic_people():
   return config
 
 
+def mocap_people():
+  """Motion capture: the encoder, crops and batches of configs/dsl.py:mocap_people."""
+  config = common.supervised(dsl.mocap_people())
+  config.optimiser.learning_rate = 1e-3
+  config.training.steps = 3_000
+  return config
+
+
 def smoke():
   """A minute, to see that it works; it learns next to nothing."""
   return common.supervised(dsl.smoke())
 
 
-VARIANTS = {"synthetic_people": synthetic_people, "smoke": smoke}
+VARIANTS = {
+  "synthetic_people": synthetic_people,
+  "mocap_people": mocap_people,
+  "smoke": smoke,
+}
 
 
 def get_config(variant=None):

@@ -8,7 +8,7 @@ machine give both programs one core (taskset -c 0) and compare processor time.
 """
 
 import jax
-import parts
+import step_parts as parts
 import pytest
 
 REPEATS = {"default": 15, "full": 3}

@@ -6,7 +6,7 @@ pytest tests/benchmarks/test_stn_speed.py --benchmark-only --benchmark-columns=m
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parts
+import step_parts as parts
 import pytest
 
 from jaxpose.models import decoder, stn

@@ -8,8 +8,8 @@ machine give both programs one core (taskset -c 0) and compare processor time.
 """
 
 import jax
-import step_parts as parts
 import pytest
+import step_parts as parts
 
 REPEATS = {"default": 15, "full": 3}
 

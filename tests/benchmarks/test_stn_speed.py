@@ -6,8 +6,8 @@ pytest tests/benchmarks/test_stn_speed.py --benchmark-only --benchmark-columns=m
 import jax
 import jax.numpy as jnp
 import numpy as np
-import step_parts as parts
 import pytest
+import step_parts as parts
 
 from jaxpose.models import decoder, stn
 

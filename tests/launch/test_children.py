@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import json, os, pathlib, signal, sys, time
 work, seconds, status = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 work.mkdir(parents=True, exist_ok=True)
 def leave(*_):
+  time.sleep(1)
   (work / "saved").touch()
   sys.exit(0)
 signal.signal(signal.SIGTERM, leave)
@@ -135,6 +137,19 @@ def test_what_another_worker_finished_or_failed_meanwhile_is_left(tmp_path):
   assert [len(_starts(run)) for run in runs] == [0, 0, 1]
 
 
+def test_a_run_that_is_finished_while_its_lock_is_waited_for_is_left(tmp_path, monkeypatch):
+  (run,) = runs = _runs(tmp_path, ("a",))
+
+  def lock(*_):
+    run.results.parent.mkdir(parents=True)
+    run.results.write_text("{}")
+    run.set_state(study.FINISHED)
+
+  monkeypatch.setattr(fcntl, "flock", lock)
+  assert _runner(runs, _fake(), []).run() == {}
+  assert not _starts(run)
+
+
 STUDY = """
 import pathlib, sys
 sys.path[:0] = [{tests!r}, {root!r}]
@@ -158,7 +173,12 @@ def _start_study(folder):
   code = STUDY.format(tests=str(ROOT / "tests" / "launch"), root=str(ROOT), folder=str(folder))
   env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
   process = subprocess.Popen(
-    [sys.executable, "-c", code], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    env=env,
+    stdout=subprocess.PIPE,
+    text=True,
+    process_group=0,
   )
   runs = _runs(folder)
   _until(lambda: all(_starts(run) for run in runs[:2]))
@@ -175,7 +195,7 @@ def _until(true, seconds=60.0):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_study_that_is_asked_to_stop_lets_its_runs_save(tmp_path, number):
   process, runs = _start_study(tmp_path)
-  process.send_signal(number)
+  os.killpg(process.pid, number)  # as a terminal does: the fakes know no SIGINT
   said, _ = process.communicate(timeout=60)
   assert process.returncode == 0
   assert said.splitlines()[-2:] == [
@@ -189,7 +209,10 @@ def test_a_study_that_is_asked_to_stop_lets_its_runs_save(tmp_path, number):
 def test_the_runs_of_a_killed_study_save_and_hold_their_locks_until_then(tmp_path):
   process, runs = _start_study(tmp_path)
   process.kill()
-  process.communicate(timeout=60)
+  process.wait(60)
+  with runs[0].lock.open("a") as file, pytest.raises(BlockingIOError):
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  assert not (runs[0].workdir / "saved").exists()
   _until(lambda: all((run.workdir / "saved").is_file() for run in runs[:2]))
   said = []
   assert _runner(runs, _fake(), said).run() == {}

@@ -24,7 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from absl import flags
 from ml_collections import config_flags
 
-from launch import cli
+from launch import cli, planning
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/study.py, and :variant.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Where the study writes; default in runs/.")
@@ -45,7 +45,7 @@ def main(argv):
     raise ValueError(f"--worker={_WORKER.value}: give one from 0 to {_WORKERS.value - 1}")
   file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{file}_{config.name}")
-  runs = plan(config, workdir / "runs", tuple(_SET.value))
+  runs = planning.plan(config, workdir / "runs", tuple(_SET.value))
   failed = {} if _TABLE_ONLY.value else _train(runs)
   paths = _tabulate(config, runs, workdir / "study")
   print(paths[0].read_text(encoding="utf-8"))
@@ -53,58 +53,6 @@ def main(argv):
   for run, why in failed.items():
     print(f"error: {run}: {why}", file=sys.stderr)
   return 1 if failed else 0
-
-
-def plan(config, folder, more=()):
-  """Every run of a study, first seeds first, with its whole configuration.
-
-  Args:
-    config: of the study, see configs/study.py.
-    folder: of the runs.
-    more: overrides of every row, after those of the study.
-
-  Raises:
-    ValueError: a value, a row's file or an override is not right; names the row. Rows that would
-      not be probed alike.
-  """
-  from jaxpose import config_check, study
-
-  config_check.check_study(config)
-  runs = []
-  for row, values in config.rows.items():
-    overrides = (*config.shared, *values.overrides, *more)
-    for rank, seed in enumerate(values.seeds or config.seeds):
-      loaded = load_row(row, values.file, (*overrides, f"seed={seed}"))
-      runs.append((rank, study.Run(row, seed, values.file, overrides, loaded, folder / row)))
-  ordered = [run for _, run in sorted(runs, key=lambda pair: pair[0])]
-  study.check_alike({run.row: run.config for run in ordered}, config.reference)
-  return ordered
-
-
-def load_row(row, file, overrides):
-  """A row's configuration, as launch/run.py will have it.
-
-  Raises:
-    ValueError: there is no such file or variant, or an override does not fit; names the row.
-  """
-  from jaxpose import config_check
-
-  flag_values = flags.FlagValues()
-  arguments = ["study", *_as_flags(file, overrides)]
-  config_flags.DEFINE_config_file("config", flag_values=flag_values, sys_argv=arguments)
-  try:
-    flag_values(arguments)
-    loaded = flag_values.config
-    config_check.check_values(loaded)
-    return loaded
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    raise ValueError(f"row {row} ({file}): {cli.plain(error)}") from error
-
-
-def _as_flags(file, overrides):
-  path = pathlib.Path(file.partition(":")[0])
-  there = "" if path.is_file() or path.is_absolute() else f"{cli.REPOSITORY}/"
-  return [f"--config={there}{file}", *(f"--config.{override}" for override in overrides)]
 
 
 def _train(runs):
@@ -128,7 +76,7 @@ def _train(runs):
 
 
 def _command(run, children, *more):
-  flags_of_row = _as_flags(run.file, run.overrides)
+  flags_of_row = planning.as_flags(run.file, run.overrides)
   return children.python("run", *flags_of_row, f"--data_root={_DATA_ROOT.value}", *more)
 
 

@@ -10,7 +10,7 @@ from launching import ROOT, run_job
 
 from launch import cli, prepare, run
 
-NO_JOBS = ("__init__", "children", "cli", "hosts")
+NO_JOBS = ("__init__", "children", "cli", "hosts", "planning")
 JOBS = sorted(p.stem for p in (ROOT / "launch").glob("*.py") if p.stem not in NO_JOBS)
 
 

@@ -4,7 +4,7 @@ import pytest
 from launching import run_job
 
 from configs import study as studies
-from launch import study
+from launch import planning
 
 
 def _config(**rows):
@@ -16,7 +16,7 @@ def _config(**rows):
 
 def test_first_seeds_of_all_rows_come_first(tmp_path):
   config = _config(two=studies.row("configs/dsl.py:smoke", seeds=(5, 6)))
-  runs = study.plan(config, tmp_path)
+  runs = planning.plan(config, tmp_path)
   assert [(run.row, run.seed) for run in runs] == [
     *(("dsl", 0), ("supervised", 0), ("two", 5), ("two", 6))
   ]
@@ -27,10 +27,10 @@ def test_first_seeds_of_all_rows_come_first(tmp_path):
 def test_overrides_of_a_row_come_after_shared_ones_and_the_users_last(tmp_path):
   config = _config(wide=studies.row("configs/dsl.py:smoke", "training.steps=7"))
   config.shared = ("training.steps=5", "optimiser.beta1=0.5")
-  found = {run.row: run.config for run in study.plan(config, tmp_path)}
+  found = {run.row: run.config for run in planning.plan(config, tmp_path)}
   assert (found["dsl"].training.steps, found["wide"].training.steps) == (5, 7)
   assert found["wide"].optimiser.beta1 == 0.5
-  found = {r.row: r.config for r in study.plan(config, tmp_path, ("training.steps=9",))}
+  found = {r.row: r.config for r in planning.plan(config, tmp_path, ("training.steps=9",))}
   assert (found["dsl"].training.steps, found["wide"].training.steps) == (9, 9)
 
 
@@ -48,16 +48,16 @@ def test_overrides_of_a_row_come_after_shared_ones_and_the_users_last(tmp_path):
 def test_a_row_that_is_not_right_is_named_before_anything_else(tmp_path, file, override, said):
   config = _config(bad=studies.row(file, override))
   with pytest.raises(ValueError, match=said) as error:
-    study.plan(config, tmp_path / "runs")
+    planning.plan(config, tmp_path / "runs")
   assert "\n" not in str(error.value)
   assert not (tmp_path / "runs").exists()
 
 
 def test_rows_are_found_from_any_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  loaded = study.load_row("dsl", "configs/dsl.py:smoke", ("seed=4",))
+  loaded = planning.load_row("dsl", "configs/dsl.py:smoke", ("seed=4",))
   assert (loaded.name, loaded.seed) == ("smoke", 4)
-  (flag, *_) = study._as_flags("configs/dsl.py:smoke", ())
+  (flag, *_) = planning.as_flags("configs/dsl.py:smoke", ())
   assert pathlib.Path(flag.removeprefix("--config=").partition(":")[0]).is_file()
 
 

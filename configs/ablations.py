@@ -89,6 +89,20 @@ def drnet(config):
   config.drnet.learning_rate = config.optimiser.learning_rate
 
 
+def imagenet(config):
+  """An encoder from a torchvision-format file, untrained, on the boxes of a run of DSL.
+
+  --config.model.start_from=RUN gives the detector, --config.model.encoder_weights=FILE the backbone
+  of the encoder; its last layer is a random projection. Learns nothing: the step makes it a run.
+  """
+  config.model.start_from = "runs/dsl_synthetic_people"
+  config.model.start_groups = ("detector",)
+  config.model.encoder_weights = "imagenet.pth"
+  config.optimiser.frozen = ("detector", "encoder")
+  config.optimiser.learning_rate = 0.0
+  config.training.steps = 1
+
+
 VARIANTS = {
   "ae": ae,
   "css": css,
@@ -99,6 +113,7 @@ VARIANTS = {
   "dsl": dsl_full,
   "dsl_p1": dsl_p1,
   "drnet": drnet,
+  "imagenet": imagenet,
 }
 
 

@@ -70,6 +70,7 @@ def _model() -> ConfigDict:
   model.encoder_weights = ""
   model.perceptual_weights = ""
   model.start_from = ""  # another run's work directory, to start from the networks that both have
+  model.start_groups = ()  # only these of them: detector, encoder, decoder
   model.backbone = ConfigDict()  # attributes of models.resnet.ResNet, for both
   model.backbone.norm = "batch"  # or "group"
   model.time_variant = 600

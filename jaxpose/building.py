@@ -173,9 +173,10 @@ def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
 def start_from(config: ConfigDict, variables: Variables) -> Variables:
   """Puts the networks of another run, `config.model.start_from`, in place of the first ones.
 
-  Of its exported checkpoint (`config.export.checkpoint`) the parameter groups that both runs have
-  are taken, with their batch statistics. Layers that only the other run has, such as the
-  time-invariant one of an encoder for a supervised network, are left.
+  Of its exported checkpoint (`config.export.checkpoint`) the parameter groups that both runs have,
+  or those of `config.model.start_groups`, are taken, with their batch statistics. Layers that only
+  the other run has, such as the time-invariant one of an encoder for a supervised network, are
+  left.
 
   Raises:
     FileNotFoundError: there is no run or no checkpoint of it in that folder.
@@ -195,8 +196,9 @@ def start_from(config: ConfigDict, variables: Variables) -> Variables:
     which = files.load_json(path)["export"]["checkpoint"]
   except (KeyError, TypeError):
     raise ValueError(f"{path} is damaged: it names no config.export.checkpoint") from None
+  other = checkpoint.restore_for_inference(workdir, which)
   return transfer.take_groups(
-    variables, checkpoint.restore_for_inference(workdir, which), where=workdir
+    variables, other, where=workdir, only=tuple(config.model.start_groups)
   )
 
 

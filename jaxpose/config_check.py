@@ -95,7 +95,8 @@ _KINDS: dict[str, _Kind] = {
     ("scene.prior_scale", "scene.tight_scale", "scene.prior_location"), (_is_pair, "two numbers")
   ),
   **dict.fromkeys(
-    ("data.also", "probe.references", "optimiser.frozen"), (_is_row(_is_text), "a list of texts")
+    ("data.also", "probe.references", "optimiser.frozen", "model.start_groups"),
+    (_is_row(_is_text), "a list of texts"),
   ),
   "methods": (_is_row(_is_text, least=1), "a list of texts"),
   "model.start_from": (_is_text, "a text"),

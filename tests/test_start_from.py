@@ -9,6 +9,7 @@ import pytest
 from configs import dsl, supervised
 from jaxpose import building, parallel
 from jaxpose.experiment import Experiment
+from jaxpose.training import transfer
 
 
 def small(config, data):
@@ -61,6 +62,16 @@ def test_the_encoder_comes_along_with_its_statistics_and_its_last_layer(pretrain
   for path in ("time_variant/kernel", "backbone/conv1/kernel"):  # and else it is the seed's own
     own, theirs = (leaves(v["params"]["encoder"])[path] for v in (plain, trained))
     assert np.abs(np.asarray(own) - theirs).max() > 1e-3
+
+
+def test_only_the_named_groups_come_along():
+  own = {"params": {"detector": {"w": np.zeros(2)}, "encoder": {"w": np.zeros(3)}}}
+  other = {"params": {"detector": {"w": np.ones(2)}, "encoder": {"w": np.ones(3)}}}
+  found = transfer.take_groups(own, other, where="RUN", only=("detector",))
+  np.testing.assert_array_equal(found["params"]["detector"]["w"], [1, 1])
+  np.testing.assert_array_equal(found["params"]["encoder"]["w"], [0, 0, 0])
+  with pytest.raises(ValueError, match=r"start_groups names 'decoder'; .* share detector, encoder"):
+    transfer.take_groups(own, other, where="RUN", only=("decoder",))
 
 
 def test_a_frozen_encoder_keeps_its_weights_and_its_statistics(pretrained, tmp_path):

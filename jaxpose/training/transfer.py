@@ -1,6 +1,6 @@
 """The networks of one run as the start of another (P2 Fig. 9: training end to end from there)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,9 @@ _SHOWN = 4  # layers that an error names
 _COLLECTIONS = ("params", "batch_stats")
 
 
-def take_groups(variables: Variables, other: Variables, *, where: str) -> Variables:
+def take_groups(
+  variables: Variables, other: Variables, *, where: str, only: Collection[str] = ()
+) -> Variables:
   """`variables` with the parameter groups that `other` has too, and their batch statistics.
 
   A group is taken layer by layer: `other` must have each in the same shape, and may have more.
@@ -20,10 +22,11 @@ def take_groups(variables: Variables, other: Variables, *, where: str) -> Variab
     variables: of a run that is to start; not changed.
     other: of a run that was trained.
     where: names the other run in errors.
+    only: the groups to take; empty: all that both have.
 
   Raises:
-    ValueError: they share no group; a layer is missing there or of another shape; one group has
-      batch statistics and the other none.
+    ValueError: they share no group, or not one of `only`; a layer is missing there or of another
+      shape; one group has batch statistics and the other none.
   """
   groups = sorted(set(variables["params"]) & set(other["params"]))
   if not groups:
@@ -31,6 +34,13 @@ def take_groups(variables: Variables, other: Variables, *, where: str) -> Variab
       f"the run in {where} has the networks {_names(other)}, this one {_names(variables)}: there"
       " is none in common to start from"
     )
+  for group in only:
+    if group not in groups:
+      raise ValueError(
+        f"config.model.start_groups names {group!r}; this run and that in {where} share"
+        f" {', '.join(groups)}"
+      )
+  groups = [group for group in groups if not only or group in only]
   taken = dict(variables)
   for collection in _COLLECTIONS:
     if collection in variables:

@@ -221,7 +221,7 @@ def _export() -> ConfigDict:
 def _probe() -> ConfigDict:
   """Of the regressors from embedding to pose, trained with few labels."""
   probe = ConfigDict()
-  probe.features = "time_variant"  # or time_invariant, both
+  probe.features = "time_variant"  # or time_invariant, both, time_variant_pose2d
   probe.regressor = "mlp"  # or "residual", "linear"
   probe.width = 2048
   probe.depth = 2  # hidden layers; of "residual": blocks

@@ -29,7 +29,9 @@ Arrays = dict[str, np.ndarray]
 Render = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 # What `Model.embed` gives of everything that the networks compute.
-_EMBEDDED = ("time_variant", "time_invariant", "box", "box_px", "presence", "gain", "mask_max")
+_EMBEDDED = ("time_variant", "time_invariant", "box", "box_px", "presence", "gain", "mask_max") + (
+  "pose2d",  # where the run has a head for it
+)
 
 
 def load(workdir: str | os.PathLike[str], which: str = "", *, batch_size: int = 16) -> "Model":

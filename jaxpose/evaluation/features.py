@@ -1,4 +1,4 @@
-"""Which vectors of an embedding a probe reads: time-variant, time-invariant, or both."""
+"""Which vectors of an embedding a probe reads: time-variant, time-invariant, both, or with 2D."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 TIME_VARIANT, TIME_INVARIANT, BOTH = "time_variant", "time_invariant", "both"
-FEATURES = (TIME_VARIANT, TIME_INVARIANT, BOTH)
+WITH_POSE2D = "time_variant_pose2d"
+FEATURES = (TIME_VARIANT, TIME_INVARIANT, BOTH, WITH_POSE2D)
+_POSE2D = "pose2d"  # the column of joints that a head was trained to read
 
 
 class Joined:
@@ -31,14 +33,22 @@ class Joined:
 def feature_column(embeddings: Mapping[str, Any], feature: str) -> Any:
   """The vectors [N, D] of an embedding that `feature` of `FEATURES` names.
 
-  A method that does not split has all in its time-variant vectors: there `both` is these.
+  A method that does not split has all in its time-variant vectors: there `both` is these. With
+  `time_variant_pose2d` the 2D joints that a head read are added (P2 eq. 15, second phase with 2D);
+  an untrained encoder has no head, and its time-variant vectors stand alone.
 
   Raises:
     ValueError: there is no such feature, or the embedding lacks it.
   """
   if feature not in FEATURES:
     raise ValueError(f"features {feature!r} of a probe: choose one of {', '.join(FEATURES)}")
-  names = (TIME_VARIANT, TIME_INVARIANT) if feature == BOTH else (feature,)
+  parts = {BOTH: (TIME_VARIANT, TIME_INVARIANT), WITH_POSE2D: (TIME_VARIANT, _POSE2D)}
+  names = parts.get(feature, (feature,))
+  trained = not str(embeddings.get("checkpoint", "")).startswith("random")
+  if feature == WITH_POSE2D and _POSE2D not in embeddings and trained:
+    raise ValueError(
+      f"the embeddings have no 2D joints for {feature}: train with --config.dsl.pose2d=True"
+    )
   found = [embeddings[n] for n in names if n in embeddings and np.shape(embeddings[n])[1]]
   if not found:
     raise ValueError(

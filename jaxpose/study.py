@@ -165,8 +165,7 @@ def check_alike(configs: Mapping[str, ConfigDict], reference: str) -> None:
 
 def _value(config: ConfigDict, key: str) -> Any:
   section, name = key.split(".")
-  value = config[section][name]
-  return tuple(value) if isinstance(value, list | tuple) else value
+  return config[section][name]
 
 
 def collect(run: Run) -> Outcome:

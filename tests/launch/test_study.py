@@ -15,13 +15,14 @@ def _config(**rows):
 
 
 def test_first_seeds_of_all_rows_come_first(tmp_path):
-  config = _config(two=studies.row("configs/dsl.py:smoke", seeds=(5, 6)))
+  config = _config(two=studies.row("configs/dsl.py:smoke"))
+  config.rows.dsl.seeds = (5, 6)
   runs = planning.plan(config, tmp_path)
   assert [(run.row, run.seed) for run in runs] == [
-    *(("dsl", 0), ("supervised", 0), ("two", 5), ("two", 6))
+    *(("dsl", 5), ("supervised", 0), ("two", 0), ("dsl", 6))
   ]
-  assert [run.config.seed for run in runs] == [0, 0, 5, 6]
-  assert runs[2].workdir == tmp_path / "two" / "seed5"
+  assert [run.config.seed for run in runs] == [5, 0, 0, 6]
+  assert runs[3].workdir == tmp_path / "dsl" / "seed6"
 
 
 def test_overrides_of_a_row_come_after_shared_ones_and_the_users_last(tmp_path):

@@ -6,6 +6,9 @@ python launch/run.py --config=configs/dsl.py \
 
 The second command puts its row into the tables of a self-supervised run; a finished run takes it by
 launch/probe.py --workdir=RUN --references=FILE.
+
+With --config.model.start_from=runs/dsl_synthetic_people it starts from the encoder of that run and
+trains it end to end (P2 Fig. 9); with --config.optimiser.frozen='("encoder",)' only its last layer.
 """
 
 from configs import common, dsl

@@ -22,6 +22,7 @@ from jaxpose.geometry import Camera, rotation_from_axis_angle
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _QUALISYS_SUBPIXELS = 64.0
+_MOST_NUMBERS = 64  # of a matrix of a camera
 
 
 class CalibrationError(ValueError):
@@ -211,7 +212,7 @@ def _read_opencv(file: Path) -> dict[str, Camera]:
     found = {}
     for field, names in _OPENCV_KEYS.items():
       nodes = [storage.getNode(name) for name in names]
-      found[field] = next((n.mat() for n in nodes if not n.empty() and n.isMap()), None)
+      found[field] = next((_opencv_matrix(n) for n in nodes if not n.empty() and n.isMap()), None)
     width, height = (_opencv_size(storage, key) for key in ("width", "height"))
   except cv2.error as error:
     raise CalibrationError(f"{file}: {error}") from error
@@ -233,6 +234,22 @@ def _read_opencv(file: Path) -> dict[str, Camera]:
     translation=translation,
   )
   return {file.stem: camera}
+
+
+def _opencv_matrix(node: cv2.FileNode) -> np.ndarray | None:
+  """A matrix, None where its parts do not fit.
+
+  Read number by number: OpenCV's own reader ends the process on some damaged files.
+  """
+  rows, columns, data = (node.getNode(name) for name in ("rows", "cols", "data"))
+  if not (rows.isInt() and columns.isInt() and data.isSeq()):
+    return None
+  shape = (int(rows.real()), int(columns.real()))
+  numbers = [data.at(i) for i in range(min(data.size(), _MOST_NUMBERS + 1))]
+  fits = min(shape) > 0 and len(numbers) == shape[0] * shape[1] <= _MOST_NUMBERS
+  if not fits or not all(n.isInt() or n.isReal() for n in numbers):
+    return None
+  return np.array([n.real() for n in numbers]).reshape(shape)
 
 
 def _opencv_size(storage: cv2.FileStorage, side: str) -> int:

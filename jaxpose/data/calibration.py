@@ -255,7 +255,7 @@ def _opencv_matrix(node: cv2.FileNode) -> np.ndarray | None:
 def _opencv_size(storage: cv2.FileStorage, side: str) -> int:
   for name in (f"image_{side}", f"image{side.capitalize()}", side):
     node = storage.getNode(name)
-    if not node.empty() and (node.isInt() or node.isReal()):
+    if not node.empty() and (node.isInt() or node.isReal()) and 0 < node.real() < 2**31:
       return int(node.real())
   return 0
 

@@ -32,7 +32,9 @@ def check_description(description: Mapping[str, Any]) -> None:
 
 
 def _check_track(track: Mapping[str, Any], where: str) -> None:
-  height, width = (int(side) for side in track["size"])
+  height, width = track["size"]
+  if not all(type(side) is int for side in (height, width)):
+    raise ValueError(f"{where}: its size {track['size']} is no two whole numbers")
   if not isinstance(track["name"], str) or min(height, width) < 1 or height * width > MOST_PIXELS:
     raise ValueError(f"{where}: {height}×{width} px, or a name that is no text")
   camera = track["camera"]

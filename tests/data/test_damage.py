@@ -151,6 +151,22 @@ def test_damaged_calibrations_are_cameras_or_named(tmp_path, ending, text):
   check()
 
 
+@pytest.mark.parametrize(
+  ("old", "new", "words"),
+  [
+    ("image_width: 640", "image_width: 1e999", "image_width and image_height are missing"),
+    ("   rows: 3\n   cols: 3", "   rows: 3\n   cols: 4", "no camera matrix"),
+    ("   rows: 3\n   cols: 3", "   rows: 300000\n   cols: 3", "no camera matrix"),
+    ("[ 500., 0., 320.,", "[ 500., x, 320.,", "no camera matrix"),
+  ],
+)
+def test_matrices_and_sizes_that_opencv_cannot_hold_are_named(tmp_path, old, new, words):
+  assert old in OPENCV
+  path = damage.write(tmp_path / "cam.yml", OPENCV.replace(old, new, 1).encode())
+  with pytest.raises(calibration.CalibrationError, match=words):
+    calibration.load_calibration(path)
+
+
 def test_an_entity_that_expands_is_not_expanded(tmp_path):
   lines = [f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(12)]
   text = f'<!DOCTYPE x [<!ENTITY e0 "ha">{"".join(lines)}]><calibration>&e12;</calibration>'
@@ -337,6 +353,17 @@ def test_damaged_records_are_frames_or_named(tiny):
 
   altered()
   altered_image()
+
+
+def test_a_size_without_end_is_named(tiny, tmp_path):
+  copy = tmp_path / "copy"
+  shutil.copytree(tiny.directory, copy)
+  path = copy / "sequences_train.json"
+  description = json.loads(path.read_text())
+  description["sequences"][0]["tracks"][0]["size"] = [float("inf"), 24]
+  path.write_text(json.dumps(description))
+  with pytest.raises(ValueError, match=r"camera '.*': its size \[inf, 24\] is no two whole"):
+    open_dataset(copy, "train")
 
 
 @pytest.mark.parametrize("name", ["sequences_train.json", "dataset_info.json", "index_train.npz"])

@@ -10,7 +10,8 @@ import numpy as np
 
 from configs import dsl
 from jaxpose import building, parallel
-from jaxpose.methods import batching, perceptual_term
+from jaxpose.losses import contrastive
+from jaxpose.methods import batching, perceptual_term, scene_method
 from jaxpose.methods import dsl as method_dsl
 from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.training.state import make_state
@@ -57,8 +58,9 @@ def make_step(config):
   over = parallel.devices(jax.local_devices()[:1])
   scene = building.build_scene(config, parallel.AXIS)
   perceptual = make_perceptual(config)
-  method = method_dsl.build_dsl(scene, building.make_dsl_options(config), perceptual)
-  optimisers = {name: building.make_optimiser(config) for name in method.objectives}
+  seen, options = building.make_scene_options(config), building.make_dsl_options(config)
+  method = method_dsl.build_dsl(scene, seen, options, perceptual)
+  optimisers = building.make_optimisers(config, method.objectives)
   terms = {t for o in method.objectives.values() for t in o.terms}
   weights = {n: building.loss_weight(n, w) for n, w in config.loss_weights.items() if n in terms}
   batch = make_batch(config)
@@ -72,10 +74,10 @@ def make_step(config):
 def make_parts(config):
   """{name: (compiled function, arguments)}: forward and backward of each part by itself."""
   scene = building.build_scene(config, None)
-  options = building.make_dsl_options(config)
+  seen, options = building.make_scene_options(config), building.make_dsl_options(config)
   sample = jax.tree.map(jnp.asarray, make_batch(config)["temporal"])
   frames, background = batching.frames(sample), batching.backgrounds(sample)
-  method = method_dsl.build_dsl(scene, options, None)
+  method = method_dsl.build_dsl(scene, seen, options, None)
   variables = method.init(jax.random.key(0), {"temporal": sample})
   params = variables["params"]
   rest = {name: tree for name, tree in variables.items() if name != "params"}
@@ -110,10 +112,12 @@ def make_parts(config):
   terms = {"box": box, "reconstruction": predicted, "time_variant": latents[0]}
 
   def losses(terms, sample, frames):
-    found = method_dsl._scene_terms(options, sample, frames, terms)
-    return sum(value.sum() for value, _ in found.values())
+    found = scene_method.scene_terms(scene, seen, sample, frames, terms)
+    vectors = batching.samples(terms["time_variant"])
+    contrast = contrastive.dsl(vectors, sample["position"], d_max=options.d_max)
+    return contrast.sum() + sum(value.sum() for value, _ in found.values())
 
-  optimiser = building.make_optimiser(config).transform
+  optimiser = building.make_optimisers(config, method.objectives)["dsl"].transform
   parts = {
     "detector": gradient("detect", (frames,), 0, True),
     "crop": gradient("crop", (frames, box), 2),

@@ -190,21 +190,18 @@ def run(
     batching.frame_keys(keys, _DROPOUT) if train else None,
     train,
   )
-  aspect = frames.shape[2] / frames.shape[1]
-  found = {} if scene.detector is None else _box_terms(options, sample, aspect, out["box"])
-  if options.decode:
-    found["pixel"] = _pixel_term(options, frames, out["reconstruction"])
-    if perceptual is not None:
-      error = perceptual_error(
-        perceptual[0],
-        variables["frozen"]["perceptual"],
-        frames,
-        out["reconstruction"],
-        batching.flat(batching.to_float(sample["background"])),
-        None if scene.detector is None else out["box"],
-      )
-      value = batching.per_sample(error)
-      found["perceptual"] = (value, jnp.ones_like(value))
+  found = scene_terms(scene, options, sample, frames, out)
+  if options.decode and perceptual is not None:
+    error = perceptual_error(
+      perceptual[0],
+      variables["frozen"]["perceptual"],
+      frames,
+      out["reconstruction"],
+      batching.flat(batching.to_float(sample["background"])),
+      None if scene.detector is None else out["box"],
+    )
+    value = batching.per_sample(error)
+    found["perceptual"] = (value, jnp.ones_like(value))
   return Pass(out, found, {**variables, **updated}, sample)
 
 
@@ -313,6 +310,21 @@ def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, trai
     "decoded": decoded,
     **composed,
   }
+
+
+def scene_terms(
+  scene: Scene,
+  options: SceneOptions,
+  sample: dict[str, Array],
+  frames: Float[Array, "N H W 3"],
+  out: dict[str, Array],
+) -> Terms:
+  """All terms of a pass but the perceptual one."""
+  aspect = frames.shape[2] / frames.shape[1]
+  found = {} if scene.detector is None else _box_terms(options, sample, aspect, out["box"])
+  if options.decode:
+    found["pixel"] = _pixel_term(options, frames, out["reconstruction"])
+  return found
 
 
 def _pixel_term(options: SceneOptions, frames: Array, predicted: Array) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scenes import JITTER, SEEN, build_tiny_scene, jitted, make_scene_batch, random_detector
 
+from jaxpose.methods import scene_method
 from jaxpose.methods.dsl import DslOptions, build_dsl
 from jaxpose.models.perceptual import PerceptualFeatures
 
@@ -227,3 +228,23 @@ def test_what_cannot_learn_is_an_error():
   unknown = dataclasses.replace(OPTIONS, contrast="cosine")
   with pytest.raises(ValueError, match="contrast must be one of dsl, css, none, not 'cosine'"):
     build_dsl(build_tiny_scene(), SEEN, unknown, None)
+
+
+@pytest.mark.parametrize(("backend", "windowed"), [("cpu", False), ("gpu", True)])
+def test_features_are_computed_around_boxes_where_branches_are_cheap(
+  backend, windowed, monkeypatch
+):
+  boxes = []
+
+  def error(network, variables, frames, predicted, background, box):
+    boxes.append(box)
+    return jnp.zeros(len(frames))
+
+  monkeypatch.setattr(scene_method, "perceptual_error", error)
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  method = build_dsl(build_tiny_scene(), SEEN, OPTIONS, (PerceptualFeatures(), {}))
+  batch = make_scene_batch()
+  plain = build_dsl(build_tiny_scene(), SEEN, OPTIONS, None)
+  variables = {**plain.init(jax.random.key(0), batch), "frozen": {"perceptual": {}}}
+  jax.jit(method.terms, static_argnums=3)(variables, batch, jax.random.key(1), False)
+  assert [box is not None for box in boxes] == [windowed]

@@ -86,7 +86,9 @@ def _assert_same_training(found, expected):
   for which, folder in checkpoint.FOLDERS.items():
     step = checkpoint.latest_step(expected, which)
     assert checkpoint.latest_step(found, which) == step
-    (a, position), (b, own) = (checkpoint.read_arrays(x / folder / str(step)) for x in (found, expected))
+    (a, position), (b, own) = (
+      checkpoint.read_arrays(x / folder / str(step)) for x in (found, expected)
+    )
     assert position == own
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for (path, x), (_, y) in zip(

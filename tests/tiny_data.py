@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.pose_video import PoseVideoBuilder, prepare
 from jaxpose.data import records
+from jaxpose.data.batches import BatchMaker, Source, TemporalConfig
 from jaxpose.data.columns import Index
 from jaxpose.data.index import Dataset, open_dataset
 from jaxpose.geometry import Camera
@@ -135,3 +136,18 @@ def make_large(folder: Path, tracks: int = 1800, length: int = 2000) -> Path:
   info["splits"][0]["shardLengths"] = [str(frames - 31), "31"]
   (directory / "dataset_info.json").write_text(json.dumps(info))
   return directory
+
+
+def make_large_batches(directory, unit="frames"):
+  """Batches of 32 x 4 frames of `make_large`'s data, whose tracks have 50 frames/s."""
+  scale = 1 if unit == "frames" else 1 / 50
+  return BatchMaker(
+    [Source(open_dataset(directory, "train"))],
+    temporal=TemporalConfig(near_max=10 * scale, far_min=60 * scale, unit=unit),
+    pair=None,
+    batch_size=32,
+    seed=0,
+    image_size=None,
+    host_index=0,
+    host_count=1,
+  )

@@ -5,9 +5,7 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator
-from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -15,6 +13,7 @@ from datasets.mocap_people.clips import Clip, fingerprint, load_clips
 from datasets.mocap_people.generator import Options, generate_split
 from datasets.mocap_people.takes import split_clips
 from datasets.pose_video import PoseVideoBuilder
+from datasets.synthetic_people.builder import Drawn
 from datasets.synthetic_people.generator import SPLITS
 from jaxpose.data.records import Sequence
 from jaxpose.skeleton import H36M17, Skeleton
@@ -40,7 +39,7 @@ class MocapPeopleConfig(tfds.core.BuilderConfig):
 TINY = Options(images=480, passes=1, frames=12, height=64, width=64, rooms=2)
 
 
-class MocapPeople(PoseVideoBuilder):
+class MocapPeople(Drawn, PoseVideoBuilder):
   """People who move as recorded by motion capture, drawn in textured rooms, with exact labels."""
 
   VERSION = tfds.core.Version("1.0.0")
@@ -48,17 +47,6 @@ class MocapPeople(PoseVideoBuilder):
     MocapPeopleConfig(name="default", description="All motion, 40,000 images of 128 px at most."),
     MocapPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),
   ]
-
-  def __init__(self, *, workers: int | None = None, **kwargs: Any):
-    """See the base.
-
-    Args:
-      workers: processes that draw; 0 for none but this one, None for one per core. The data do not
-        depend on it.
-      **kwargs: of TFDS.
-    """
-    super().__init__(**kwargs)
-    self._workers = len(os.sched_getaffinity(0)) if workers is None else workers
 
   @property
   def _options(self) -> Options:

@@ -29,16 +29,8 @@ TINY_DIVES = dataclasses.replace(TINY, diving_share=1.0, frames=30)
 DIVES = Options(motions=(160, 16, 40), diving_share=1.0, frames=30)
 
 
-class SyntheticPeople(PoseVideoBuilder):
-  """Synthetic people in textured rooms, seen by calibrated cameras, with exact 2D and 3D joints."""
-
-  VERSION = tfds.core.Version("1.1.0")
-  BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that TFDS asks for
-    SyntheticPeopleConfig(name="default", description="13 actions and some dives."),
-    SyntheticPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),
-    SyntheticPeopleConfig(name="tiny_diving", description="As few dives.", options=TINY_DIVES),
-    SyntheticPeopleConfig(name="diving", description="Dives from a springboard.", options=DIVES),
-  ]
+class Drawn:
+  """Of builders whose frames are drawn by processes; stands before the builder among the bases."""
 
   def __init__(self, *, workers: int | None = None, **kwargs: Any):
     """See the base.
@@ -50,6 +42,18 @@ class SyntheticPeople(PoseVideoBuilder):
     """
     super().__init__(**kwargs)
     self._workers = len(os.sched_getaffinity(0)) if workers is None else workers
+
+
+class SyntheticPeople(Drawn, PoseVideoBuilder):
+  """Synthetic people in textured rooms, seen by calibrated cameras, with exact 2D and 3D joints."""
+
+  VERSION = tfds.core.Version("1.1.0")
+  BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that TFDS asks for
+    SyntheticPeopleConfig(name="default", description="13 actions and some dives."),
+    SyntheticPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),
+    SyntheticPeopleConfig(name="tiny_diving", description="As few dives.", options=TINY_DIVES),
+    SyntheticPeopleConfig(name="diving", description="Dives from a springboard.", options=DIVES),
+  ]
 
   @property
   def skeleton(self) -> Skeleton:

@@ -4,10 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tiny_data import make_index, make_large
+from tiny_data import make_index, make_large, make_large_batches
 
 from jaxpose.data import pairs, sampling
-from jaxpose.data.batches import BatchMaker, Source, TemporalConfig
 from jaxpose.data.clock import make_clock, smallest_integer
 from jaxpose.data.index import open_dataset
 
@@ -68,18 +67,8 @@ def test_millions_of_frames_need_less_than_200_mib(tmp_path):
   directory = make_large(tmp_path)
 
   def draw():
-    dataset = open_dataset(directory, "train")
-    maker = BatchMaker(
-      [Source(dataset)],
-      temporal=TemporalConfig(near_max=10, far_min=60),
-      pair=None,
-      batch_size=32,
-      seed=0,
-      image_size=None,
-      host_index=0,
-      host_count=1,
-    )
-    assert dataset.num_frames == 3_600_000
+    maker = make_large_batches(directory)
+    assert maker.sources[0].dataset.num_frames == 3_600_000
     assert maker.draw_temporal(0, maker.examples(0))[1].shape == (32, 4)
 
   assert peak_bytes(draw) < 200 * 2**20

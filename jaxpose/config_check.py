@@ -7,6 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxpose.evaluation.features import FEATURES
+
 
 def _is_whole(least: int) -> Callable[[Any], bool]:
   return lambda value: type(value) is int and least <= value < 2**31
@@ -106,8 +108,8 @@ _KINDS: dict[str, _Kind] = {
   "optimiser.boundaries": (_is_row(_is_pair), "((step, factor), ...)"),
   "model.decoder.stage_channels": (_is_row(_is_whole(1), least=1), "a list of whole numbers"),
   "probe.features": (
-    lambda value: value in ("time_variant", "time_invariant", "both", "time_variant_pose2d"),
-    "time_variant, time_invariant, both or time_variant_pose2d",
+    lambda value: value in FEATURES,
+    f"one of {', '.join(FEATURES)}",
   ),
   "probe.seeds": (_is_row(_is_whole(0), least=1), "a list of whole numbers"),
   "probe.label_counts": (_is_row(_is_label_count, least=1), "numbers, shares, or all"),

@@ -23,6 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from absl import flags
 
+from jaxpose.evaluation.features import FEATURES
 from launch import cli
 
 _WORKDIR = cli.define_workdir()
@@ -44,7 +45,7 @@ _REFERENCES = flags.DEFINE_list(
 _FEATURES = flags.DEFINE_enum(
   "features",
   None,
-  ["time_variant", "time_invariant", "both"],
+  list(FEATURES),
   "Which vectors the pose is read from.",
 )
 _TARGET = flags.DEFINE_enum(

@@ -11,6 +11,7 @@ from launching import run_job
 from configs import dsl, supervised
 from jaxpose import probing
 from jaxpose.embeddings import save_embeddings
+from jaxpose.evaluation.features import FEATURES
 from jaxpose.evaluation.regressor import load_regressor
 from jaxpose.skeleton import H36M17
 
@@ -142,3 +143,8 @@ def test_features_are_those_of_the_configuration_or_the_flag(tmp_path):
     widths.append((regressor.feature, len(regressor.standardisation.feature_mean)))
   assert widths == [("both", 6 + 3), ("time_invariant", 3)]
   assert "Read from the time-invariant vectors." in done.stdout
+
+
+def test_help_names_every_feature_that_a_probe_reads():
+  shown = run_job("probe", "--help").stdout
+  assert all(feature in shown for feature in FEATURES)

@@ -42,7 +42,7 @@ TINY = Options(images=480, passes=1, frames=12, height=64, width=64, rooms=2)
 class MocapPeople(Drawn, PoseVideoBuilder):
   """People who move as recorded by motion capture, drawn in textured rooms, with exact labels."""
 
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
   BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that TFDS asks for
     MocapPeopleConfig(name="default", description="All motion, 40,000 images of 128 px at most."),
     MocapPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),

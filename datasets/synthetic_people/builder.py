@@ -47,7 +47,7 @@ class Drawn:
 class SyntheticPeople(Drawn, PoseVideoBuilder):
   """Synthetic people in textured rooms, seen by calibrated cameras, with exact 2D and 3D joints."""
 
-  VERSION = tfds.core.Version("1.1.0")
+  VERSION = tfds.core.Version("1.2.0")
   BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that TFDS asks for
     SyntheticPeopleConfig(name="default", description="13 actions and some dives."),
     SyntheticPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),

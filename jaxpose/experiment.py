@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import building, config_check, files
+from jaxpose import assembly, building, config_check, files
 from jaxpose.data.index import Dataset, open_dataset
 
 Batch = Mapping[str, Any]
@@ -19,7 +19,6 @@ Variables = dict[str, Any]
 
 CONFIG_FILE = "config.json"
 SPLITS = ("train", "validation", "test")
-METHODS = ("dsl", "drnet", "supervised")  # a section of the configuration holds the options of each
 
 # What a method may be shown of a batch of frames.
 _FRAMES = ("image", "background", "box_px")
@@ -76,8 +75,7 @@ class Experiment:
 
   def fingerprint(self) -> str:
     """A hash of all values that decide what is learned (not for how long, or what comes after)."""
-    others = {method for method in METHODS if method not in self.config.methods}
-    left_out = others.union(_NOT_FINGERPRINTED)
+    left_out = assembly.unused_sections(self.config).union(_NOT_FINGERPRINTED)
     values = {k: v for k, v in self.config.to_dict().items() if k not in left_out}
     for section, names in _NOT_FINGERPRINTED_OF.items():
       values[section] = {k: v for k, v in values[section].items() if k not in names}
@@ -190,7 +188,7 @@ class Experiment:
 
   @functools.cached_property
   def method(self) -> Any:
-    """The method that the configuration names, on its networks."""
+    """The methods that the configuration names, as one, on their networks."""
     from jaxpose import parallel
 
     method = self._build_method(parallel.AXIS, training=True)
@@ -207,33 +205,15 @@ class Experiment:
     return self._build_method(None, training=False)
 
   def _build_method(self, axis_name: str | None, *, training: bool) -> Any:
-    """The method with batch norm over a mapped axis, or, to be called outside of one, without.
-
-    Only training needs the perceptual network.
-    """
-    from jaxpose.methods.drnet import build_drnet
-    from jaxpose.methods.dsl import build_dsl
-    from jaxpose.methods.supervised import build_supervised
-
-    if len(self.config.methods) != 1:
-      raise ValueError(
-        f"config.methods is {tuple(self.config.methods)}: name one method of {', '.join(METHODS)}"
+    """The method with batch norm over a mapped axis, or, to be called outside of one, without."""
+    return assembly.build_method(
+      assembly.Context(
+        self.config,
+        building.build_scene(self.config, axis_name, training=training),
+        training,
+        lambda: self.label_statistics,
       )
-    (name,) = self.config.methods
-    if name not in METHODS:
-      raise ValueError(
-        f"config.methods: there is no method {name!r}; there are {', '.join(METHODS)}"
-      )
-    scene = building.build_scene(self.config, axis_name, training=training)
-    if name == "supervised":
-      encoder = scene.encoder.clone(time_invariant_size=0)
-      options = building.make_supervised_options(self.config)
-      return build_supervised(encoder, self.label_statistics, options)
-    perceptual = building.load_perceptual(self.config) if training else None
-    seen = building.make_scene_options(self.config)
-    if name == "drnet":
-      return build_drnet(scene, seen, building.make_drnet_options(self.config), perceptual)
-    return build_dsl(scene, seen, building.make_dsl_options(self.config), perceptual)
+    )
 
   @property
   def is_supervised(self) -> bool:

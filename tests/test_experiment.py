@@ -158,7 +158,8 @@ def test_clear_errors(config, tmp_path):
   with pytest.raises(ValueError, match="'ddsl'; there are dsl, drnet, supervised"):
     Experiment(other, tmp_path).method  # noqa: B018
   for wrong, message in (
-    ({"methods": ("dsl", "supervised")}, "name one method of dsl, drnet, supervised"),
+    ({"methods": ("dsl", "supervised")}, "supervised learns alone"),
+    ({"methods": ("dsl", "dsl")}, "name one or more of dsl, drnet, supervised, each once"),
     ({"compute_dtype": "bfloat"}, r"config\.compute_dtype is 'bfloat': choose float32"),
     ({"scene.pixel_loss": "huber"}, "pixel_loss must be one of l1, l2, not 'huber'"),
   ):

@@ -1,0 +1,112 @@
+"""Methods by their names in a configuration: how each is built, and what of a batch it sees."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxpose import building
+
+TEMPORAL, PAIR = "temporal", "pair"  # parts of a batch
+
+
+class Context(NamedTuple):
+  """What methods are built from beside their own section.
+
+  Attributes:
+    config: of the run.
+    scene: the networks, which all methods of a run share.
+    training: whether they are to learn; only then is the perceptual network needed.
+    label_statistics: gives the `supervised.LabelStatistics` of the training labels.
+  """
+
+  config: ConfigDict
+  scene: Any
+  training: bool
+  label_statistics: Callable[[], Any]
+
+  def perceptual(self) -> Any:
+    """The perceptual network and its weights, None where there is none."""
+    return building.load_perceptual(self.config) if self.training else None
+
+
+class Recipe(NamedTuple):
+  """A method.
+
+  Attributes:
+    build: makes it.
+    part: the part of a batch that it learns from.
+    sections: of the configuration, that it alone (or those that name them too) reads.
+  """
+
+  build: Callable[[Context], Any]
+  part: str
+  sections: tuple[str, ...]
+
+
+def _build_dsl(context: Context) -> Any:
+  from jaxpose.methods.dsl import build_dsl
+
+  config = context.config
+  options = building.make_scene_options(config), building.make_dsl_options(config)
+  return build_dsl(context.scene, *options, context.perceptual())
+
+
+def _build_drnet(context: Context) -> Any:
+  from jaxpose.methods.drnet import build_drnet
+
+  config = context.config
+  options = building.make_scene_options(config), building.make_drnet_options(config)
+  return build_drnet(context.scene, *options, context.perceptual())
+
+
+def _build_supervised(context: Context) -> Any:
+  from jaxpose.methods.supervised import build_supervised
+
+  encoder = context.scene.encoder.clone(time_invariant_size=0)
+  options = building.make_supervised_options(context.config)
+  return build_supervised(encoder, context.label_statistics(), options)
+
+
+METHODS = {
+  "dsl": Recipe(_build_dsl, TEMPORAL, ("dsl",)),
+  "drnet": Recipe(_build_drnet, TEMPORAL, ("drnet",)),
+  "supervised": Recipe(_build_supervised, TEMPORAL, ("supervised",)),
+}
+
+
+def recipes(config: ConfigDict) -> dict[str, Recipe]:
+  """The methods that `config.methods` names, in its order.
+
+  Raises:
+    ValueError: it names none, one twice, or one that there is not.
+  """
+  names = tuple(config.methods)
+  known = ", ".join(METHODS)
+  if not names or len(set(names)) < len(names):
+    raise ValueError(f"config.methods is {names}: name one or more of {known}, each once")
+  for name in names:
+    if name not in METHODS:
+      raise ValueError(f"config.methods: there is no method {name!r}; there are {known}")
+  if "supervised" in names and len(names) > 1:
+    raise ValueError("config.methods: supervised learns alone, and not beside other methods")
+  return {name: METHODS[name] for name in names}
+
+
+def parts(config: ConfigDict) -> set[str]:
+  """The parts of a batch that the methods learn from."""
+  return {recipe.part for recipe in recipes(config).values()}
+
+
+def unused_sections(config: ConfigDict) -> set[str]:
+  """Sections that only methods read which the configuration does not name."""
+  named = set(config.methods)
+  used = {s for name, recipe in METHODS.items() if name in named for s in recipe.sections}
+  return {s for recipe in METHODS.values() for s in recipe.sections} - used
+
+
+def build_method(context: Context) -> Any:
+  """The method, or the combination of methods, that the configuration names."""
+  from jaxpose.methods.combined import combine
+
+  return combine({name: recipe.build(context) for name, recipe in recipes(context.config).items()})

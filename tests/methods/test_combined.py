@@ -1,0 +1,88 @@
+"""Two methods in one step: their terms, their shared networks, their objectives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpose.method import Method, Objective
+from jaxpose.methods.combined import combine
+
+
+def _method(term, groups, *, sizes=None, more=()):
+  """`term` is the product of the first entries of all groups; the count goes up by one."""
+  sizes = sizes or {}
+
+  def init(rng, batch):
+    keys = jax.random.split(rng, len(groups))
+    params = {g: jax.random.normal(k, (sizes.get(g, 2),)) for g, k in zip(groups, keys)}
+    return {"params": params, "batch_stats": {groups[0]: jnp.zeros(())}}
+
+  def terms(variables, batch, rng, train):
+    value = batch[term] * jnp.prod(jnp.stack([variables["params"][g][0] for g in groups]))
+    stats = {**variables["batch_stats"], groups[0]: variables["batch_stats"][groups[0]] + 1}
+    ones = jnp.ones_like(value)
+    noise = jax.random.normal(rng)
+    out = {"summaries": {"noise": noise}}
+    return {term: (value, ones)}, {**variables, "batch_stats": stats}, out
+
+  def embed(variables, batch):
+    return {"time_variant": batch[term], term: batch[term]}
+
+  objectives = {term: Objective((term,), groups), **dict(more)}
+  return Method(init, terms, embed, objectives)
+
+
+BATCH = {"a": jnp.array([2.0, 3.0]), "b": jnp.array([5.0])}
+
+
+def test_terms_of_both_on_the_same_networks():
+  both = combine({"a": _method("a", ("encoder", "x")), "b": _method("b", ("encoder", "y"))})
+  variables = both.init(jax.random.key(0), BATCH)
+  assert set(variables["params"]) == {"encoder", "x", "y"}
+  terms, updated, out = both.terms(variables, BATCH, jax.random.key(1), True)
+  first = {group: float(value[0]) for group, value in variables["params"].items()}
+  np.testing.assert_allclose(terms["a"][0], np.array([2, 3]) * first["encoder"] * first["x"], 1e-6)
+  np.testing.assert_allclose(terms["b"][0], np.array([5]) * first["encoder"] * first["y"], 1e-6)
+  # Both counted: the second saw what the first had left.
+  assert float(updated["batch_stats"]["encoder"]) == 2
+  assert set(out["summaries"]) == {"noise", "b/noise"}
+  assert float(out["summaries"]["noise"]) != float(out["summaries"]["b/noise"])
+
+
+def test_the_first_method_starts_and_shows_what_both_have():
+  methods = {"a": _method("a", ("encoder", "x")), "b": _method("b", ("encoder",))}
+  both, alone = combine(methods), methods["a"].init(jax.random.key(0), BATCH)
+  variables = both.init(jax.random.key(0), BATCH)
+  np.testing.assert_array_equal(variables["params"]["encoder"], alone["params"]["encoder"])
+  found = both.embed(variables, BATCH)
+  np.testing.assert_array_equal(found["time_variant"], BATCH["a"])
+  np.testing.assert_array_equal(found["b"], BATCH["b"])
+
+
+def test_objectives_that_share_a_group_become_one_and_others_stay():
+  critic = ("critic", Objective(("judged",), ("critic",)))
+  both = combine(
+    {
+      "a": _method("a", ("encoder", "x"), more=[critic]),
+      "b": _method("b", ("encoder", "y")),
+      "c": _method("c", ("y", "z")),
+    }
+  )
+  assert both.objectives == {
+    "critic": Objective(("judged",), ("critic",)),
+    "combined": Objective(("a", "b", "c"), ("encoder", "x", "y", "z")),
+  }
+
+
+def test_one_method_stays_itself():
+  method = _method("a", ("encoder",))
+  assert combine({"a": method}) is method
+
+
+def test_networks_and_terms_that_do_not_go_together():
+  other = _method("b", ("encoder",), sizes={"encoder": 3})
+  with pytest.raises(ValueError, match="method b has other params in its encoder"):
+    combine({"a": _method("a", ("encoder",)), "b": other}).init(jax.random.key(0), BATCH)
+  with pytest.raises(ValueError, match="a and b both have a term 'a'"):
+    combine({"a": _method("a", ("encoder",)), "b": _method("a", ("encoder",))})

@@ -270,11 +270,7 @@ class Experiment:
       workdir=self.workdir,
       optimisers=building.make_optimisers(config, self.method.objectives),
       loss_weights=self.loss_weights(),
-      evaluators=[
-        loop.make_validation(
-          self.method, lambda: self.validation_batches(over), seed=config.seed, over=over
-        )
-      ],
+      evaluators=self._evaluators(over),
       writers=[
         writers.JsonLinesWriter(self.workdir / "metrics.jsonl"),
         writers.TensorBoardWriter(self.workdir / "tensorboard"),
@@ -283,6 +279,24 @@ class Experiment:
       over=over,
       on_start=self.save_config,  # not before: the folder may be another run's
     )
+
+  def _evaluators(self, over: Any) -> list[Any]:
+    """What is looked at during training: the loss terms, and boxes where there is a detector."""
+    from jaxpose.box_watch import make_box_evaluator
+    from jaxpose.training import loop
+
+    terms = loop.make_validation(
+      self.method, lambda: self.validation_batches(over), seed=self.config.seed, over=over
+    )
+    if self.is_supervised or not self.config.model.detector:
+      return [terms]
+    boxes = make_box_evaluator(
+      self._trained_method.encode,
+      self.dataset("validation"),
+      image_size=self.image_size,
+      batch_size=self.config.export.batch_size,
+    )
+    return [terms, boxes]
 
   # --- what comes after ------------------------------------------------------------------------
 

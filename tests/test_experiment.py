@@ -38,6 +38,7 @@ def test_a_run_writes_what_the_next_jobs_read(trained):
   assert [line["step"] for line in lines] == [1, 2, 2]
   assert "train/terms/pixel" in lines[0]
   assert "validation/pixel" in lines[-1]
+  assert 0 <= lines[-1]["validation/box_iou"] <= 1
 
 
 @pytest.mark.parametrize(

@@ -89,18 +89,25 @@ def drnet(config):
   config.drnet.learning_rate = config.optimiser.learning_rate
 
 
-def imagenet(config):
-  """An encoder from a torchvision-format file, untrained, on the boxes of a run of DSL.
+def random(config):
+  """An encoder of random weights on the boxes of a run of DSL, --config.model.start_from=RUN.
 
-  --config.model.start_from=RUN gives the detector, --config.model.encoder_weights=FILE the backbone
-  of the encoder; its last layer is a random projection. Learns nothing: the step makes it a run.
+  Learns nothing: the step makes it a run. Every probe has such a row of its own.
   """
   config.model.start_from = "runs/dsl_synthetic_people"
   config.model.start_groups = ("detector",)
-  config.model.encoder_weights = "imagenet.pth"
   config.optimiser.frozen = ("detector", "encoder")
   config.optimiser.learning_rate = 0.0
   config.training.steps = 1
+
+
+def imagenet(config):
+  """The same with the backbone of a torchvision-format file, --config.model.encoder_weights=FILE.
+
+  The encoder's last layer is a random projection.
+  """
+  random(config)
+  config.model.encoder_weights = "imagenet.pth"
 
 
 VARIANTS = {
@@ -113,6 +120,7 @@ VARIANTS = {
   "dsl": dsl_full,
   "dsl_p1": dsl_p1,
   "drnet": drnet,
+  "random": random,
   "imagenet": imagenet,
 }
 

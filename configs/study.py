@@ -28,16 +28,18 @@ PAPER = {
 }
 
 
-def row(file, *overrides, seeds=(), paper=""):
+def row(file, *overrides, seeds=(), paper="", start_from=""):
   """A method: configuration file and :variant, KEY=VALUE overrides, training seeds, its paper row.
 
-  Without seeds of its own it has those of the study.
+  Without seeds of its own it has those of the study. With `start_from`, the name of another row, it
+  starts from the networks that the training of the same seed there has left.
   """
   config = ConfigDict()
   config.file = file
   config.overrides = overrides
   config.seeds = seeds
   config.paper = PAPER[paper] if paper else ()
+  config.start_from = start_from
   return config
 
 

@@ -132,6 +132,7 @@ _STUDY_ROW: dict[str, _Kind] = {
   "overrides": _OVERRIDES,
   "seeds": _SEEDS,
   "paper": (_is_row(_is_number), "a list of numbers"),
+  "start_from": (_is_text, "the name of a row, or empty"),
 }
 
 
@@ -170,6 +171,11 @@ def check_study(config: ConfigDict) -> None:
       raise ValueError(
         f"{where}.paper has {len(row.paper)} numbers for the {len(config.paper_labels)} of"
         " config.paper_labels"
+      )
+    if row.start_from and row.start_from not in config.rows:
+      raise ValueError(
+        f"{where}.start_from is {row.start_from!r}: it must be a row; there are"
+        f" {', '.join(config.rows)}"
       )
   if config.reference not in config.rows:
     raise ValueError(

@@ -37,6 +37,7 @@ class Run:
     overrides: KEY=VALUE, in the order in which they are applied.
     config: what follows from both.
     folder: of the runs of its row; what belongs to this one begins with `seed<n>`.
+    after: the run whose networks it starts from, which must have finished; None: from nothing.
   """
 
   row: str
@@ -45,6 +46,7 @@ class Run:
   overrides: tuple[str, ...]
   config: ConfigDict
   folder: pathlib.Path
+  after: "Run | None" = None
 
   @property
   def workdir(self) -> pathlib.Path:
@@ -87,6 +89,7 @@ class Run:
       self.steps,
       {key: value for key, value in config.probe.to_dict().items() if key != "references"},
       config.export.checkpoint,
+      *([self.after.fingerprint()] if self.after else []),
     ]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -101,6 +104,11 @@ class Run:
     if found.get("state") == FINISHED and not self.results.is_file():
       return {}
     return found
+
+  @property
+  def is_ready(self) -> bool:
+    """Has the run that it starts from, if any, finished?"""
+    return self.after is None or self.after.state().get("state") == FINISHED
 
   def set_state(self, state: str, **more: Any) -> None:
     """Writes how the run ended."""

@@ -167,7 +167,7 @@ class Runner:
     waiting = [run for run in self._order if self._is_open(run)]
     for slot in sorted(set(range(self._jobs)) - set(self._children)):
       for run in waiting:
-        if self._claim(run, slot):
+        if run.is_ready and self._claim(run, slot):
           waiting.remove(run)
           break
     self._watch.report([run for run, _, _ in self._children.values()])
@@ -176,6 +176,9 @@ class Runner:
   def _is_open(self, run: study.Run) -> bool:
     """Is it neither finished, nor given up, nor under way here?"""
     if str(run) in self._given_up or any(run is one for one, _, _ in self._children.values()):
+      return False
+    if str(run.after) in self._given_up:
+      self._given_up[str(run)] = f"it starts from {run.after}, which failed"
       return False
     state = run.state()
     if state.get("state") == study.FAILED and state != self._before[str(run)]:

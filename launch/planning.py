@@ -23,15 +23,61 @@ def plan(config, folder, more=()):
   from jaxpose import config_check, study
 
   config_check.check_study(config)
-  runs = []
-  for row, values in config.rows.items():
-    overrides = (*config.shared, *values.overrides, *more)
-    for rank, seed in enumerate(values.seeds or config.seeds):
+  found = {}
+  for row in _in_order_of_need(config.rows):
+    values = config.rows[row]
+    for rank, seed in enumerate(_seeds(config, row)):
+      after = _run_before(config.rows, found, row, seed)
+      start = (f"model.start_from={after.workdir}",) if after else ()
+      overrides = (*config.shared, *values.overrides, *start, *more)
       loaded = load_row(row, values.file, (*overrides, f"seed={seed}"))
-      runs.append((rank, study.Run(row, seed, values.file, overrides, loaded, folder / row)))
-  ordered = [run for _, run in sorted(runs, key=lambda pair: pair[0])]
+      run = study.Run(row, seed, values.file, overrides, loaded, folder / row, after)
+      found[row, seed] = (rank, run)
+  listed = [found[row, seed] for row in config.rows for seed in _seeds(config, row)]
+  ordered = [run for _, run in sorted(listed, key=lambda pair: pair[0])]
   study.check_alike({run.row: run.config for run in ordered}, config.reference)
   return ordered
+
+
+def _seeds(config, row):
+  return config.rows[row].seeds or config.seeds
+
+
+def _in_order_of_need(rows):
+  """Names of the rows, each after the one that it starts from.
+
+  Raises:
+    ValueError: rows start from each other in a circle.
+  """
+  ordered = []
+  while len(ordered) < len(rows):
+    ready = [
+      name
+      for name, values in rows.items()
+      if name not in ordered and (not values.start_from or values.start_from in ordered)
+    ]
+    if not ready:
+      circle = ", ".join(name for name in rows if name not in ordered)
+      raise ValueError(f"config.rows: {circle} start from each other in a circle")
+    ordered += ready
+  return ordered
+
+
+def _run_before(rows, found, row, seed):
+  """The run of the same seed that a row's run starts from, None where it starts from nothing.
+
+  Raises:
+    ValueError: that row has no training of this seed.
+  """
+  before = rows[row].start_from
+  if not before:
+    return None
+  if (before, seed) not in found:
+    raise ValueError(
+      f"config.rows.{row}: it starts from row {before}, which has no training of seed {seed}: give"
+      " both rows the same seeds"
+    )
+  return found[before, seed][1]
 
 
 def load_row(row, file, overrides):

@@ -1,3 +1,4 @@
+import dataclasses
 import fcntl
 import json
 import os
@@ -78,6 +79,25 @@ def test_a_run_that_ends_without_results_has_not_finished(tmp_path):
   runs = _runs(tmp_path, ("a",))
   failed = _runner(runs, lambda run: [sys.executable, "-c", "print('bye')"], []).run()
   assert failed["a, seed 0"].startswith("ended without probe results, bye (log: ")
+
+
+def test_a_run_waits_for_the_one_that_it_starts_from(tmp_path):
+  a, b, c = _runs(tmp_path)
+  a = dataclasses.replace(a, after=c)
+  said = []
+  assert _runner([a, b, c], _fake(seconds=0.3), said, jobs=2).run() == {}
+  begun = [line.split(",")[0] for line in said if "begins" in line]
+  ended = [line.split(",")[0] for line in said if "finished in" in line]
+  assert begun == ["b", "c", "a"]
+  assert ended[-1] == "a"
+
+
+def test_a_run_is_given_up_with_the_one_that_it_starts_from(tmp_path):
+  a, b, c = _runs(tmp_path)
+  a = dataclasses.replace(a, after=c)
+  failed = _runner([a, b, c], _fake(failing=("c",)), []).run()
+  assert failed["a, seed 0"] == "it starts from c, seed 0, which failed"
+  assert [len(_starts(run)) for run in (a, b, c)] == [0, 1, 1]
 
 
 def test_runs_beside_each_other_have_cores_of_their_own(tmp_path):

@@ -35,6 +35,35 @@ def test_overrides_of_a_row_come_after_shared_ones_and_the_users_last(tmp_path):
   assert (found["dsl"].training.steps, found["wide"].training.steps) == (9, 9)
 
 
+def test_a_row_starts_from_the_run_of_its_seed_in_another(tmp_path):
+  tuned = studies.row("configs/supervised.py:smoke", seeds=(0, 4), start_from="dsl")
+  config = _config(a_tuned=tuned, b_again=studies.row("configs/supervised.py:smoke"))
+  config.rows.b_again.start_from = "a_tuned"
+  config.rows.dsl.seeds = (0, 4)
+  runs = {(run.row, run.seed): run for run in planning.plan(config, tmp_path)}
+  for seed in (0, 4):
+    assert runs["a_tuned", seed].after is runs["dsl", seed]
+    assert runs["a_tuned", seed].config.model.start_from == str(tmp_path / "dsl" / f"seed{seed}")
+  assert runs["b_again", 0].after is runs["a_tuned", 0]
+  assert runs["dsl", 0].after is None
+  # what it starts from is part of what it is
+  config.rows.dsl.overrides = ("optimiser.beta1=0.5",)
+  other = {(run.row, run.seed): run for run in planning.plan(config, tmp_path)}
+  assert other["a_tuned", 0].fingerprint() != runs["a_tuned", 0].fingerprint()
+
+
+def test_rows_that_cannot_start_from_each_other(tmp_path):
+  config = _config(tuned=studies.row("configs/dsl.py:smoke", seeds=(1,), start_from="dsl"))
+  with pytest.raises(ValueError, match=r"tuned: it starts from row dsl, which has no .* seed 1"):
+    planning.plan(config, tmp_path)
+  config.rows.tuned.start_from = "dls"
+  with pytest.raises(ValueError, match="start_from is 'dls': it must be a row"):
+    planning.plan(config, tmp_path)
+  config.rows.tuned.start_from, config.rows.dsl.start_from = "dsl", "tuned"
+  with pytest.raises(ValueError, match="dsl, tuned start from each other in a circle"):
+    planning.plan(config, tmp_path)
+
+
 @pytest.mark.parametrize(
   ("file", "override", "said"),
   [

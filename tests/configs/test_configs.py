@@ -56,11 +56,11 @@ def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():
       assert config.model.time_variant + config.model.time_invariant == size, name
       for section in ("data", "probe", "batch_size", "seed", "compute_dtype"):
         assert config[section] == whole[section], name
-      if name != "imagenet":  # which learns nothing
+      if name not in ("imagenet", "random"):  # which learn nothing
         assert config.optimiser == whole.optimiser
         assert config.training.steps == whole.training.steps
       split = config.model.time_invariant > 0
-      assert split == (name in ("css_stn", "dsl", "dsl_p1", "drnet", "imagenet"))
+      assert split == (name in ("css_stn", "dsl", "dsl_p1", "drnet", "imagenet", "random"))
       assert (config.scene.swap == "none") == (not split)
       assert config.scene.decode == (name not in ("css", "dsl_plain", "dsl_stn"))
       assert bool(config.model.detector) == (name not in ("css", "dsl_plain"))

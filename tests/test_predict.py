@@ -8,7 +8,7 @@ import pytest
 import real_data
 
 from jaxpose import api, overlay, predict
-from jaxpose.data import labels, video
+from jaxpose.data import labels, video, video_background
 from jaxpose.evaluation.presence import PresenceCalibration
 from jaxpose.skeleton import Skeleton
 
@@ -185,7 +185,7 @@ def test_regions_are_counted_by_size_and_distance():
 def test_the_background_is_estimated_from_the_whole_video(tmp_path):
   source = write_video(tmp_path / "walk.mp4", walk(40, empty=0))
   for how in ("median", "robust"):
-    found = predict.find_background(source, how, SIZE, (HEIGHT, WIDTH)).image
+    found = video_background.find_background(source, how, SIZE, (HEIGHT, WIDTH)).image
     assert found.shape == (*SIZE, 3)
     assert np.abs(found.astype(int) - 30).max() <= 8, how
 
@@ -245,7 +245,7 @@ def test_a_turning_camera_without_texture_is_named(model, tmp_path):
 
 def test_long_videos_are_sampled_evenly_in_one_pass(tmp_path, monkeypatch):
   source = write_video(tmp_path / "walk.mp4", walk(30))
-  monkeypatch.setattr(predict, "_SAMPLES", 4)
+  monkeypatch.setattr(video_background, "_SAMPLES", 4)
   taken = []
   read = video.read_frames
 
@@ -255,7 +255,7 @@ def test_long_videos_are_sampled_evenly_in_one_pass(tmp_path, monkeypatch):
       yield frame
 
   monkeypatch.setattr(video, "read_frames", spy)
-  taken = [int(image[0, 0, 0]) for image in predict._sample_video(source, SIZE)]
+  taken = [int(image[0, 0, 0]) for image in video_background._sample_video(source, SIZE)]
   # never more than 8 held: 0..8 -> every 2nd, ..16 -> every 4th; 29 is the last
   assert taken == [0, 4, 8, 12, 16, 20, 24, 28, 29]
 
@@ -264,32 +264,32 @@ def test_a_given_background_must_be_of_the_same_shape(tmp_path):
   source = write_video(tmp_path / "walk.mp4", walk(12))
   picture = tmp_path / "empty.png"
   cv2.imwrite(str(picture), np.full((HEIGHT // 2, WIDTH // 2, 3), (10, 20, 30), np.uint8))
-  found = predict.find_background(source, str(picture), SIZE, (HEIGHT, WIDTH)).image
+  found = video_background.find_background(source, str(picture), SIZE, (HEIGHT, WIDTH)).image
   assert (found == (30, 20, 10)).all()  # OpenCV writes BGR
   clip = write_video(tmp_path / "room.mp4", [[]] * 5, background=77)
-  found = predict.find_background(source, str(clip), SIZE, (HEIGHT, WIDTH)).image
+  found = video_background.find_background(source, str(clip), SIZE, (HEIGHT, WIDTH)).image
   assert np.abs(found.astype(int) - 77).max() <= 4
   cv2.imwrite(str(picture), np.zeros((WIDTH, HEIGHT, 3), np.uint8))
   with pytest.raises(ValueError, match="same camera"):
-    predict.find_background(source, str(picture), SIZE, (HEIGHT, WIDTH))
+    video_background.find_background(source, str(picture), SIZE, (HEIGHT, WIDTH))
   with pytest.raises(FileNotFoundError, match="robust, median"):
-    predict.find_background(source, "medain", SIZE, (HEIGHT, WIDTH))
+    video_background.find_background(source, "medain", SIZE, (HEIGHT, WIDTH))
   (tmp_path / "words.png").write_text("no picture")
   with pytest.raises(ValueError, match="neither"):
-    predict.find_background(source, str(tmp_path / "words.png"), SIZE, (HEIGHT, WIDTH))
+    video_background.find_background(source, str(tmp_path / "words.png"), SIZE, (HEIGHT, WIDTH))
 
 
 def test_a_clip_of_the_empty_room_is_held_at_the_networks_size(tmp_path, monkeypatch):
   clip = write_video(tmp_path / "room.mp4", [[]] * 5, background=77)
   held = []
-  median = predict.backgrounds.compute_median
+  median = video_background.backgrounds.compute_median
 
   def spy(frames):
     held.append(frames.shape)
     return median(frames)
 
-  monkeypatch.setattr(predict.backgrounds, "compute_median", spy)
-  predict.find_background(clip, str(clip), SIZE, (HEIGHT, WIDTH))
+  monkeypatch.setattr(video_background.backgrounds, "compute_median", spy)
+  video_background.find_background(clip, str(clip), SIZE, (HEIGHT, WIDTH))
   assert held == [(5, *SIZE, 3)]
 
 

@@ -65,6 +65,15 @@ def letterbox_image(
   inside[...] = cv2.resize(image, box.inner[::-1], interpolation=method)
 
 
+def letterboxed(
+  image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "H W 3"]:
+  """A copy of `image` of this size (height, width), resized and padded with black."""
+  out = np.empty((*size, 3), np.uint8)
+  letterbox_image(image, make_letterbox(image.shape[:2], size), out)
+  return out
+
+
 def transform_points(
   matrix: Float[np.ndarray, "3 3"], points_px: Float[np.ndarray, "*batch 2"]
 ) -> Float[np.ndarray, "*batch 2"]:

@@ -72,19 +72,7 @@ def run_probe(
   _check_rows(train_embeddings, test_embeddings, seeds)
   first_train, first_test = train_embeddings[rows[0]], test_embeddings[rows[0]]
   skeleton = find_skeleton(first_train, table)
-  if target != POSE3D:
-    crop = target == POSE2D_CROP
-    train = protocols.keypoint_frames(first_train, in_crop=crop)
-    test = protocols.keypoint_frames(first_test, in_crop=crop)
-  else:
-    train = protocols.labelled_frames(first_train, skeleton, split="train", table=table)
-    test = protocols.labelled_frames(first_test, skeleton, split="test", table=table)
-  if not len(train.rows) and train.left_out_root:
-    roots = ", ".join(skeleton.joints[joint] for joint in skeleton.root)
-    raise ValueError(
-      f"none of {train.left_out_root} labelled training frames has the root of skeleton"
-      f" {skeleton.name} ({roots}): poses are measured from it, so label it too"
-    )
+  train, test = _find_labels(first_train, first_test, skeleton, target, table)
   counts = protocols.resolve_label_counts(label_counts, len(train.rows))
   sequences = protocols.sequence_names(first_test, test.rows)
   settings: dict[str, Any] = {
@@ -106,6 +94,34 @@ def run_probe(
   regressor = _final_regressor(job, store, train_embeddings)
   frames = _frame_counts(train, test, first_train, first_test)
   return _make_results(job, store, references, frames), regressor
+
+
+def _find_labels(
+  train: Embeddings,
+  test: Embeddings,
+  skeleton: Skeleton,
+  target: Target,
+  table: LabelTable | None,
+) -> tuple[LabelledFrames, LabelledFrames]:
+  """The labelled frames of both splits.
+
+  Raises:
+    ValueError: training frames have labels, but none of them the root.
+  """
+  if target != POSE3D:
+    crop = target == POSE2D_CROP
+    return (
+      protocols.keypoint_frames(train, in_crop=crop),
+      protocols.keypoint_frames(test, in_crop=crop),
+    )
+  found = protocols.labelled_frames(train, skeleton, split="train", table=table)
+  if not len(found.rows) and found.left_out_root:
+    roots = ", ".join(skeleton.joints[joint] for joint in skeleton.root)
+    raise ValueError(
+      f"none of {found.left_out_root} labelled training frames has the root of skeleton"
+      f" {skeleton.name} ({roots}): poses are measured from it, so label it too"
+    )
+  return found, protocols.labelled_frames(test, skeleton, split="test", table=table)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,12 +4,15 @@ import numpy as np
 
 from jaxpose.data.batches import PairConfig, TemporalConfig
 from jaxpose.data.pipeline import make_batches
+from jaxpose.data.views import ViewsConfig
 
 TEMPORAL = TemporalConfig(near_max=3, far_min=8)
 FALLS = TemporalConfig(
   near_max=3, far_min=8, gravity=((0, 1.0), (2, 0.5), (4, 0.0)), spacing_min=2, spacing_max=6
 )
 PAIR = PairConfig(gap_min=2, gap_max=7)
+VIEWS = ViewsConfig(gap_min=4, gap_max=19, rotation=True)
+ALL = {"temporal": FALLS, "pair": PAIR, "views": VIEWS}
 
 
 def load(dataset, **changes):

@@ -10,9 +10,10 @@ import numpy as np
 
 from datasets.pose_video import PoseVideoBuilder, prepare
 from jaxpose.data import records
-from jaxpose.data.batches import BatchMaker, Source, TemporalConfig
+from jaxpose.data.batches import BatchMaker, TemporalConfig
 from jaxpose.data.columns import Index
 from jaxpose.data.index import Dataset, open_dataset
+from jaxpose.data.sources import Source
 from jaxpose.geometry import Camera
 from jaxpose.skeleton import Skeleton
 

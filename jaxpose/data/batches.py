@@ -3,19 +3,26 @@
 import dataclasses
 import logging
 import threading
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxpose.data import curriculum, pairs, sampling
+from jaxpose.data import curriculum, pairs, sampling, views
 from jaxpose.data.clock import Clock, make_clock, uniform
-from jaxpose.data.index import Dataset
+from jaxpose.data.sources import (
+  Source,
+  build_of_any,
+  check_weights,
+  choose,
+  describe,
+  probabilities,
+)
+from jaxpose.data.views import ViewsConfig
 
 # Streams of random numbers: every kind of draw has its own.
-_TEMPORAL_SOURCE, _PAIR_SOURCE = 30, 31
+_TEMPORAL_SOURCE, _PAIR_SOURCE, _VIEWS_SOURCE = 30, 31, 32
 
 # What a method may learn from.
 TRAINING_LABELS = ("present", "box_px", "pose2d_px", "pose3d_mm", "joint_valid")
@@ -70,22 +77,6 @@ class PairConfig:
   flipped: float = 1 / 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-  """A data set to draw from.
-
-  Attributes:
-    dataset: one split.
-    weight: its share of the examples, relative to the other sources', 0 for none; None: its number
-      of references.
-    sequences: the only sequences to draw from; None for all.
-  """
-
-  dataset: Dataset
-  weight: float | None = None
-  sequences: tuple[int, ...] | None = None
-
-
 class _Tables(NamedTuple):
   """What each source can give; None where it cannot."""
 
@@ -93,6 +84,7 @@ class _Tables(NamedTuple):
   triplets: list[sampling.Triplets | None]
   quadruples: list[sampling.Quadruples | None]
   pairs: list[pairs.Pairs | None]
+  views: list[views.SourceViews | None]
 
 
 class BatchMaker:
@@ -115,23 +107,22 @@ class BatchMaker:
     image_size: tuple[int, int] | None,
     host_index: int,
     host_count: int,
+    views: ViewsConfig | None = None,
   ):
     if not sources:
       raise ValueError("a loader needs at least one data set")
-    if temporal is None and pair is None:
-      raise ValueError("neither temporal samples nor pairs are asked for")
+    if temporal is None and pair is None and views is None:
+      raise ValueError("neither temporal samples, nor pairs, nor views are asked for")
     if batch_size % host_count or not 0 <= host_index < host_count:
       raise ValueError(
         f"host {host_index} of {host_count}: a global batch of {batch_size} cannot be shared evenly"
       )
-    weights = [source.weight for source in sources]
-    if not all(w is None or 0 <= w < np.inf for w in weights) or all(w == 0 for w in weights):
-      raise ValueError(f"weights of data sets must be 0 or more, and one of them more: {weights}")
+    check_weights(sources)
     skeletons = {source.dataset.skeleton.joints for source in sources}
     if temporal is not None and temporal.labels and len(skeletons) > 1:
       raise ValueError("labels are asked for of data sets whose skeletons differ: use one of them")
     self.sources = tuple(sources)
-    self.temporal, self.pair = temporal, pair
+    self.temporal, self.pair, self.views = temporal, pair, views
     self.batch_size, self.seed = batch_size, seed
     self.image_size = self.sources[0].dataset.output_size(image_size)
     self.host_index, self.host_count = host_index, host_count
@@ -161,7 +152,8 @@ class BatchMaker:
       "image_size": list(self.image_size),
       "temporal": None if self.temporal is None else repr(self.temporal),
       "pair": None if self.pair is None else repr(self.pair),
-      "data": [_describe(source) for source in self.sources],
+      "views": None if self.views is None else repr(self.views),
+      "data": [describe(source) for source in self.sources],
     }
 
   def examples(self, step: int) -> Int[np.ndarray, " b"]:
@@ -176,6 +168,8 @@ class BatchMaker:
       batch["temporal"] = self._temporal_batch(step, examples)
     if self.pair is not None:
       batch["pair"] = self._pair_batch(examples)
+    if self.views is not None:
+      batch["views"] = self._views_batch(examples)
     return batch
 
   def draw_temporal(
@@ -186,11 +180,12 @@ class BatchMaker:
     tables = self.tables
     gravity = curriculum.choose_gravity(self.temporal.gravity, step, self.seed, examples)
     u = uniform(self.seed, _TEMPORAL_SOURCE, examples)
-    by_triplets = _choose(
-      u, self._weights([0 if t is None else len(t.references) for t in tables.triplets])
+    by_triplets = choose(
+      u,
+      probabilities(self.sources, [0 if t is None else len(t.references) for t in tables.triplets]),
     )
-    by_quadruples = _choose(
-      u, self._weights([0 if t is None else len(t.ids) for t in tables.quadruples])
+    by_quadruples = choose(
+      u, probabilities(self.sources, [0 if t is None else len(t.ids) for t in tables.quadruples])
     )
     source = np.where(gravity, by_quadruples, by_triplets)
     ids = np.zeros((len(examples), 4), np.int64)
@@ -210,7 +205,9 @@ class BatchMaker:
     """(source [b], views) of the examples; reads no frames."""
     tables = self.tables.pairs
     u = uniform(self.seed, _PAIR_SOURCE, examples)
-    source = _choose(u, self._weights([0 if t is None else t.num_references for t in tables]))
+    source = choose(
+      u, probabilities(self.sources, [0 if t is None else t.num_references for t in tables])
+    )
     n = len(examples)
     sample = pairs.PairSample(*(np.zeros(s, np.int64) for s in ((n, 2), n, n)))
     for number, table in enumerate(tables):
@@ -219,6 +216,21 @@ class BatchMaker:
         for whole, part in zip(sample, pairs.sample_pairs(table, self.seed, examples[rows])):
           whole[rows] = part
     return source, sample
+
+  def draw_views(
+    self, examples: Int[np.ndarray, " b"]
+  ) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, "b 4"]]:
+    """(source [b], ids [b, 4] in it) of the examples; reads no frames."""
+    tables = self.tables.views
+    u = uniform(self.seed, _VIEWS_SOURCE, examples)
+    sizes = [0 if table is None else len(table.views.references) for table in tables]
+    source = choose(u, probabilities(self.sources, sizes))
+    ids = np.zeros((len(examples), views.VIEWS_PER_SAMPLE), np.int64)
+    for number, table in enumerate(tables):
+      rows = np.flatnonzero(source == number)
+      if rows.size and table is not None:
+        ids[rows] = views.sample_views(table.views, self.seed, examples[rows])
+    return source, ids
 
   def _temporal_batch(self, step: int, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
     assert self.temporal is not None
@@ -256,6 +268,23 @@ class BatchMaker:
       "flipped": sample.kind == pairs.FLIPPED,
     }
 
+  def _views_batch(self, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+    source, ids = self.draw_views(examples)
+    batch, columns = self._read(source, ids, views.VIEWS_PER_SAMPLE)
+    for number, table in enumerate(self.tables.views):
+      if table is not None and table.rotation is not None:
+        rows = np.flatnonzero(source == number)
+        track = self.sources[number].dataset.index.track_of(ids[rows])
+        rotation = batch.setdefault("rotation", np.zeros((*ids.shape, 3, 3), np.float32))
+        rotation[rows] = table.rotation[track]
+    return batch | {
+      "frame": columns["frame"],
+      "camera": columns["camera"],
+      "sequence": columns["sequence"][:, 0],
+      "subject": columns["subject"][:, 0],
+      "example": examples.astype(np.uint32),
+    }
+
   def _read(
     self,
     source: Int[np.ndarray, " b"],
@@ -291,16 +320,8 @@ class BatchMaker:
       subjects += len(part.dataset.subjects)
     return {name: x.reshape(b, -1, *x.shape[1:]) for name, x in batch.items()}, columns
 
-  def _weights(self, sizes: list[int]) -> np.ndarray:
-    """Probability of each source: its weight, or its size; 0 where it has nothing to give."""
-    weights = [
-      0.0 if size == 0 else float(size if source.weight is None else source.weight)
-      for size, source in zip(sizes, self.sources)
-    ]
-    return np.array(weights) / max(sum(weights), 1e-30)
-
   def _make_tables(self) -> _Tables:
-    temporal, pair = self.temporal, self.pair
+    temporal, pair, view = self.temporal, self.pair, self.views
     nothing: list[Any] = [None] * len(self.sources)
     triplets = quadruples = nothing
     clocks: list[Clock] = []
@@ -310,27 +331,20 @@ class BatchMaker:
       if min(shares) < 1:
         triplets = [_build_triplets(source, temporal) for source in self.sources]
       if max(shares) > 0:
-        quadruples = self._of_any(lambda source: _build_quadruples(source, temporal))
+        quadruples = build_of_any(self.sources, lambda source: _build_quadruples(source, temporal))
       clocks = [
         make_clock(source.dataset.index, temporal.unit) if table is None else table.clock
         for source, table in zip(self.sources, triplets)
       ]
-    found = nothing if pair is None else self._of_any(lambda source: _build_pairs(source, pair))
-    return _Tables(clocks, triplets, quadruples, found)
-
-  def _of_any(self, build: Any) -> list[Any]:
-    """Tables of the sources that can give one; at least one that has a weight must."""
-    found: list[Any] = []
-    errors = []
-    for source in self.sources:
-      try:
-        found.append(build(source))
-      except ValueError as error:
-        found.append(None)
-        errors.append(f"{source.dataset.directory}, split {source.dataset.split}: {error}")
-    if all(table is None or source.weight == 0 for table, source in zip(found, self.sources)):
-      raise ValueError("; ".join(errors))
-    return found
+    return _Tables(
+      clocks,
+      triplets,
+      quadruples,
+      nothing if pair is None else build_of_any(self.sources, lambda s: _build_pairs(s, pair)),
+      nothing
+      if view is None
+      else build_of_any(self.sources, lambda s: views.build_source_views(s, view)),
+    )
 
 
 def _build_triplets(source: Source, config: TemporalConfig) -> sampling.Triplets:
@@ -342,7 +356,7 @@ def _build_triplets(source: Source, config: TemporalConfig) -> sampling.Triplets
       far_min=config.far_min,
       far_max=config.far_max,
       unit=config.unit,
-      sequences=_chosen(source),
+      sequences=source.chosen,
     )
   except ValueError as error:
     raise ValueError(f"{where}: {error}") from error
@@ -364,7 +378,7 @@ def _build_quadruples(source: Source, config: TemporalConfig) -> sampling.Quadru
     spacing_min=config.spacing_min,
     spacing_max=config.spacing_max,
     unit=config.unit,
-    sequences=_chosen(source),
+    sequences=source.chosen,
   )
 
 
@@ -375,30 +389,5 @@ def _build_pairs(source: Source, config: PairConfig) -> pairs.Pairs:
     gap_max=config.gap_max,
     probabilities=(config.synchronised, config.unsynchronised, config.flipped),
     unit=config.unit,
-    sequences=_chosen(source),
+    sequences=source.chosen,
   )
-
-
-def _chosen(source: Source) -> np.ndarray | None:
-  return None if source.sequences is None else np.array(source.sequences)
-
-
-def _choose(u: np.ndarray, weights: np.ndarray) -> Int[np.ndarray, " n"]:
-  """Number of the source by its probability; sources of probability 0 are never chosen."""
-  able = np.flatnonzero(weights)
-  if not able.size:
-    return np.zeros(len(u), np.int64)
-  ends = np.cumsum(weights[able])
-  return able[np.minimum(np.searchsorted(ends, u, side="right"), len(able) - 1)]
-
-
-def _describe(source: Source) -> dict[str, Any]:
-  index = source.dataset.index
-  content = zlib.crc32(index.frame.tobytes(), zlib.crc32(index.length.tobytes()))
-  return {
-    "split": source.dataset.split,
-    "frames": index.num_frames,
-    "content": content,
-    "weight": source.weight,
-    "sequences": None if source.sequences is None else list(source.sequences),
-  }

@@ -15,9 +15,11 @@ from jaxtyping import Int
 
 from jaxpose import processes
 from jaxpose.data import batches
-from jaxpose.data.batches import Batch, BatchMaker, PairConfig, Source, TemporalConfig
+from jaxpose.data.batches import Batch, BatchMaker, PairConfig, TemporalConfig
 from jaxpose.data.handover import Opener, Pool
 from jaxpose.data.index import Dataset
+from jaxpose.data.sources import Source
+from jaxpose.data.views import ViewsConfig
 
 _ENDLESS = 1 << 40  # steps
 _DEATHS = 3  # of workers, with no batch between them, until a loader gives up
@@ -44,6 +46,7 @@ def make_batches(
   seed: int,
   image_size: tuple[int, int] | None,
   pair: PairConfig | None = None,
+  views: ViewsConfig | None = None,
   host_index: int = 0,
   host_count: int = 1,
   workers: int = 0,
@@ -59,6 +62,7 @@ def make_batches(
     seed: decides the draws, with the step.
     image_size: (height, width) of frames; None keeps the data set's one size.
     pair: pairs of views; None for none.
+    views: two cameras at two instants; None for none.
     host_index, host_count: which share of each batch this process reads.
     workers: loader processes; 0 reads ahead in a thread of this process.
     prefetch: batches kept ready, by the thread or all workers together.
@@ -73,6 +77,7 @@ def make_batches(
     sources,
     temporal=temporal,
     pair=pair,
+    views=views,
     batch_size=batch_size,
     seed=seed,
     image_size=image_size,
@@ -95,6 +100,9 @@ class BatchIterator:
       joint_valid bool [B, 4, J]
     pair: image, background uint8 [B, 2, H, W, 3]; frame, camera int32 [B, 2]; sequence, subject
       int32 [B]; example uint32 [B]; synchronised, flipped bool [B]
+    views: image, background uint8 [B, 4, H, W, 3], of camera a and b at time 1, a and b at time 2;
+      frame, camera int32 [B, 4]; sequence, subject int32 [B]; example uint32 [B]; where asked for,
+      rotation float32 [B, 4, 3, 3], R from world to each frame's camera
 
   as far as asked for. `close` it, or use it in a `with` statement, to end its workers. Where one of
   them is killed all are started again, at the same batch.
@@ -286,6 +294,7 @@ def _check_shared_memory(maker: BatchMaker, count: int) -> None:
     return
   height, width = maker.image_size
   frames = 8 * (maker.temporal is not None) + 4 * (maker.pair is not None)
+  frames += 8 * (maker.views is not None)
   needed = maker.batch_size // maker.host_count * frames * height * width * 3 * count
   free = shutil.disk_usage(_SHARED_MEMORY).free
   if needed > free:

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from tiny_data import LEG, make_index
 
-from jaxpose.data import batches, pairs, sampling
-from jaxpose.data.batches import BatchMaker, PairConfig, Source, TemporalConfig
+from jaxpose.data import batches, pairs, sampling, sources, views
+from jaxpose.data.batches import BatchMaker, PairConfig, TemporalConfig
 from jaxpose.data.clock import uniform
 from jaxpose.data.columns import Index
 from jaxpose.data.index import Dataset
+from jaxpose.data.sources import Source
+from jaxpose.data.views import ViewsConfig
 
 TEMPORAL = TemporalConfig(near_max=3, far_min=8)
 PAIR = PairConfig(gap_min=2, gap_max=7)
+VIEWS = ViewsConfig(gap_min=2, gap_max=9)
 SIZE = (2, 5)
 
 
@@ -136,6 +139,14 @@ def test_pairs_are_drawn_from_the_sources_that_have_views():
     np.testing.assert_array_equal(part, own)
 
 
+def test_views_are_drawn_from_the_sources_that_have_any():
+  maker = make(ONE, THREE, temporal=None, views=VIEWS)
+  source, ids = maker.draw_views(np.arange(200))
+  assert (source == 1).all()
+  table = views.build_views(THREE.index, gap_min=2, gap_max=9)
+  np.testing.assert_array_equal(ids, views.sample_views(table, 3, np.arange(200)))
+
+
 def test_falls_come_from_the_sources_that_have_any():
   temporal = dataclasses.replace(
     TEMPORAL, gravity=((0, 0.5), (2, 0.0)), spacing_min=1, spacing_max=2
@@ -161,10 +172,10 @@ def test_a_batch_of_falls_alone_asks_no_distances_of_its_tracks():
 
 def test_a_draw_is_of_the_first_source_whose_share_it_falls_into():
   u = np.array([0.0, 0.25, 0.5, 0.75, 1 - 2.0**-53])
-  found = batches._choose(u, np.array([0.0, 0.25, 0.0, 0.5, 0.25]))
+  found = sources.choose(u, np.array([0.0, 0.25, 0.0, 0.5, 0.25]))
   np.testing.assert_array_equal(found, [1, 3, 3, 4, 4])
   # shares that add up to a little less than 1
-  np.testing.assert_array_equal(batches._choose(u[-1:], np.array([0.5, 0.5 - 1e-9, 0.0])), [1])
+  np.testing.assert_array_equal(sources.choose(u[-1:], np.array([0.5, 0.5 - 1e-9, 0.0])), [1])
 
 
 # --- the order of examples ---------------------------------------------------------------------
@@ -278,6 +289,61 @@ def test_the_mirrored_view_is_reversed_with_its_background():
   np.testing.assert_array_equal(batch["synchronised"], np.ptp(batch["frame"], axis=1) == 0)
 
 
+class Turned(Frames):
+  """Cameras turned about the vertical by 10 degrees times the code and the number of the track."""
+
+  @property
+  def sequences(self):
+    return [
+      {
+        "name": str(sequence),
+        "tracks": [
+          {"name": str(track), "camera": {"R": turned(self.code * (1 + track))}}
+          for track in np.flatnonzero(self.index.sequence == sequence)
+        ],
+      }
+      for sequence in range(len(self.index.fps))
+    ]
+
+
+def turned(tens):
+  angle = np.radians(10 * tens)
+  return [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+
+
+def test_views_stand_with_their_backgrounds_and_the_rotations_of_their_cameras():
+  tracks = [range(20), range(0, 20, 2), range(12)]
+  first, second = (Turned(frames(c, tracks, sequences=[1, 1, 1]).index, c) for c in (1, 2))
+  config = ViewsConfig(gap_min=3, rotation=True)
+  maker = make(first, second, temporal=None, views=config, batch_size=40)
+  assert set(maker[1]) == {"views"}
+  batch = maker[1]["views"]
+  source, ids = maker.draw_views(np.arange(40, 80))
+  assert set(source) == {0, 1}
+  np.testing.assert_array_equal(batch["image"][..., 1, 2, 0], ids)
+  np.testing.assert_array_equal(batch["background"][..., 1, 2, 0], ids)
+  np.testing.assert_array_equal(
+    batch["background"][..., 1, 2, 1], (101 + source)[:, None] + [0] * 4
+  )
+  np.testing.assert_array_equal(batch["frame"], first.index.frame[ids])
+  camera = first.index.track_of(ids)
+  np.testing.assert_array_equal(batch["camera"], camera)
+  # numbers go on from the two sequences of the first source
+  np.testing.assert_array_equal(batch["sequence"], 1 + 2 * source)
+  np.testing.assert_array_equal(batch["subject"], source)
+  np.testing.assert_array_equal(batch["example"], np.arange(40, 80))
+  for row in range(40):
+    for view in range(4):
+      expected = turned((1 + source[row]) * (1 + camera[row, view]))
+      np.testing.assert_allclose(batch["rotation"][row, view], expected, rtol=1e-5, atol=1e-7)
+  plain = make(first, second, temporal=None, views=ViewsConfig(gap_min=3), batch_size=40)
+  assert "rotation" not in plain[1]["views"]
+  np.testing.assert_array_equal(plain[1]["views"]["frame"], batch["frame"])
+  assert plain.fingerprint() == maker.fingerprint()
+  other = make(first, second, temporal=None, views=ViewsConfig(gap_min=4), batch_size=40)
+  assert other.fingerprint() != maker.fingerprint()
+
+
 def test_large_arrays_are_made_by_allocate(monkeypatch):
   made = []
 
@@ -334,6 +400,10 @@ def test_data_that_cannot_give_what_is_asked_for_are_named():
     make(ONE, TWO, temporal=TemporalConfig(near_max=3, far_min=45)).tables  # noqa: B018
   with pytest.raises(ValueError, match=r"/data/1, split train: no .* pairs.*; /data/2, split"):
     make(ONE, TWO, temporal=None, pair=PAIR).tables  # noqa: B018
+  with pytest.raises(ValueError, match=r"/data/1, split train: no two cameras.*; /data/2, split"):
+    make(ONE, TWO, temporal=None, views=VIEWS).tables  # noqa: B018
+  with pytest.raises(ValueError, match="neither temporal samples, nor pairs, nor views"):
+    make(ONE, temporal=None)
   with pytest.raises(ValueError, match="a schedule must begin at step 0"):
     make(ONE, temporal=dataclasses.replace(TEMPORAL, gravity=((1, 0.5),))).tables  # noqa: B018
 
@@ -346,6 +416,6 @@ def test_weights_that_no_source_can_be_drawn_by_are_refused(weights):
 
 def test_what_only_a_source_of_weight_0_could_give_is_missing():
   temporal = dataclasses.replace(TEMPORAL, gravity=((0, 1.0),), spacing_max=2)
-  sources = [Source(ONE, weight=1.0), Source(FALL, weight=0.0)]
+  both = [Source(ONE, weight=1.0), Source(FALL, weight=0.0)]
   with pytest.raises(ValueError, match="/data/1, split train: no four falling frames"):
-    make(*sources, temporal=temporal).tables  # noqa: B018
+    make(*both, temporal=temporal).tables  # noqa: B018

@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from batching import FALLS, PAIR, TEMPORAL, assert_equal, load, take
+from batching import ALL, FALLS, PAIR, TEMPORAL, VIEWS, assert_equal, load, take
 from tiny_data import HEIGHT, WIDTH, TinyVideo, open_tiny, tiny_track
 
 from datasets.pose_video import prepare
 from jaxpose.data import records
-from jaxpose.data.batches import PairConfig, Source, TemporalConfig
+from jaxpose.data.batches import PairConfig, TemporalConfig
 from jaxpose.data.index import open_dataset
 from jaxpose.data.pipeline import make_frame_batches
+from jaxpose.data.sources import Source
 from jaxpose.skeleton import Skeleton
 
 
@@ -159,6 +160,21 @@ class Halves(TinyVideo):
     yield records.Sequence("s", "a", "b", 25.0, tracks)
 
 
+def test_views_show_two_cameras_at_two_instants(dataset):
+  for batch in take(load(dataset, views=VIEWS, temporal=None, image_size=None), 6):
+    assert set(batch) == {"views"}
+    v = batch["views"]
+    assert v["rotation"].shape == (6, 4, 3, 3)
+    for row in range(6):
+      names = [shown(image) for image in v["image"][row]]
+      assert [n[1] for n in names] == v["camera"][row].tolist()
+      assert [n[2] for n in names] == v["frame"][row].tolist()
+      (a, b, a2, b2), (now, same, later, same2) = v["camera"][row], v["frame"][row]
+      assert (a, now, later) == (a2, same, same2)
+      assert a != b == b2
+      assert 4 < abs(later - now) < 19
+
+
 def test_exactly_one_view_of_a_flipped_pair_is_mirrored_with_its_background(tmp_path):
   halves = open_dataset(prepare(Halves, tmp_path), "train")
   pair = PairConfig(gap_min=1, gap_max=5, synchronised=0.3, unsynchronised=0.2, flipped=0.5)
@@ -233,6 +249,7 @@ def test_a_closed_iterator_goes_on_when_asked(dataset):
     ({"image_size": (8, 8)}, "image_size"),
     ({"temporal": TemporalConfig(near_max=2, far_min=8)}, "temporal"),
     ({"pair": PAIR}, "pair"),
+    ({"views": VIEWS}, "views"),
   ],
 )
 def test_a_state_of_another_configuration_is_refused(dataset, change, name):
@@ -248,20 +265,18 @@ def test_a_state_of_other_data_is_refused(dataset):
 
 
 def test_hosts_share_each_batch_without_overlap_or_loss(dataset):
-  whole = take(load(dataset, temporal=FALLS, pair=PAIR), 3)
-  parts = [
-    take(load(dataset, temporal=FALLS, pair=PAIR, host_index=h, host_count=3), 3) for h in range(3)
-  ]
+  whole = take(load(dataset, **ALL), 3)
+  parts = [take(load(dataset, **ALL, host_index=h, host_count=3), 3) for h in range(3)]
   joined = [
     {
       kind: {n: np.concatenate([part[step][kind][n] for part in parts]) for n in whole[0][kind]}
-      for kind in ("temporal", "pair")
+      for kind in ALL
     }
     for step in range(3)
   ]
   assert_equal(joined, whole)
-  state = load(dataset, temporal=FALLS, pair=PAIR).state()
-  load(dataset, temporal=FALLS, pair=PAIR, host_index=1, host_count=2).restore(state)
+  state = load(dataset, **ALL).state()
+  load(dataset, **ALL, host_index=1, host_count=2).restore(state)
 
 
 def test_batches_that_cannot_be_shared_are_errors(dataset):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_data import make_index, make_large, make_large_batches
 
-from jaxpose.data import pairs, sampling
+from jaxpose.data import pairs, sampling, views
 from jaxpose.data.clock import make_clock, smallest_integer
 from jaxpose.data.index import open_dataset
 
@@ -44,6 +44,21 @@ def test_pairs_are_drawn_without_a_look_at_every_frame(index):
   table = pairs.build_pairs(index, gap_min=2, gap_max=9, probabilities=(0.3, 0.4, 0.3))
   assert table.references[0].nbytes == 4 * FRAMES  # every frame has one at the same instant
   assert peak_bytes(lambda: pairs.sample_pairs(table, 5, np.arange(32))) < 100_000
+
+
+def test_views_are_drawn_without_a_look_at_every_frame(index):
+  table = views.build_views(index, gap_min=2, gap_max=9)
+  assert table.references.nbytes == 4 * FRAMES
+  assert table.shared.nbytes == 2 * FRAMES  # a byte for each camera
+  assert peak_bytes(lambda: views.sample_views(table, 5, np.arange(32))) < 100_000
+
+
+def test_making_a_table_of_views_needs_bounded_memory(index, monkeypatch):
+  monkeypatch.setattr(sampling, "_CHUNK", 5000)
+  monkeypatch.setattr("jaxpose.data.clock._CHUNK", 5000)
+  peak = peak_bytes(lambda: views.build_views(index, gap_min=2, gap_max=9))
+  # key, references twice, a comparison of neighbours, two flags; chunks and the tracks around them
+  assert peak < (4 + 4 + 4 + 2 + 2) * FRAMES + 40 * 8 * 9000
 
 
 def test_making_a_table_needs_bounded_memory(index, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batching import FALLS, PAIR, assert_equal, load, take
+from batching import ALL, assert_equal, load, take
 from tiny_data import open_tiny
 
 from jaxpose.data import pipeline
@@ -26,8 +26,8 @@ def dataset(tmp_path_factory):
 
 
 def test_workers_do_not_change_the_batches(dataset):
-  alone = take(load(dataset, temporal=FALLS, pair=PAIR), 5)
-  assert_equal(alone, take(load(dataset, temporal=FALLS, pair=PAIR, workers=2), 5))
+  alone = take(load(dataset, **ALL), 5)
+  assert_equal(alone, take(load(dataset, **ALL, workers=2), 5))
 
 
 def shared_folders():

@@ -32,6 +32,13 @@ def _contrast(config, kind):
   config.sampling.second_far = kind == "css"
 
 
+def _views(config):
+  """Two cameras, at two instants that lie as far apart as distant frames do elsewhere."""
+  config.views.unit = config.sampling.unit
+  config.views.gap_min = config.sampling.far_min
+  config.views.gap_max = config.sampling.far_max
+
+
 def ae(config):
   """AE-STN-Dec: detection and reconstruction, no contrast, no split."""
   _unsplit(config)
@@ -89,6 +96,26 @@ def drnet(config):
   config.drnet.learning_rate = config.optimiser.learning_rate
 
 
+def mv_css(config):
+  """MV-CSS: semi-hard triplets of the views of an instant, on the whole frame."""
+  _undecoded(config)
+  _without_detector(config)
+  config.methods = ("mv_css",)
+  _views(config)
+  config.loss_weights.mv_css = (1.0,)
+  config.training.best_by = "mv_css"
+
+
+def nsd(config):
+  """NSD: the time-variant vector as points that are rotated between views, without jitter."""
+  config.methods = ("nsd",)
+  _views(config)
+  config.scene.jitter = False
+  left_over = config.model.time_variant % 3
+  config.model.time_variant -= left_over
+  config.model.time_invariant += left_over
+
+
 def random(config):
   """An encoder of random weights on the boxes of a run of DSL, --config.model.start_from=RUN.
 
@@ -120,6 +147,8 @@ VARIANTS = {
   "dsl": dsl_full,
   "dsl_p1": dsl_p1,
   "drnet": drnet,
+  "mv_css": mv_css,
+  "nsd": nsd,
   "random": random,
   "imagenet": imagenet,
 }

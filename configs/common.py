@@ -19,6 +19,9 @@ def paper() -> ConfigDict:
   config.dsl = _dsl()
   config.drnet = _drnet()
   config.supervised = _supervised()
+  config.views = _views()
+  config.mv_css = _mv_css()
+  config.nsd = _nsd()
   config.loss_weights = _loss_weights()
   config.optimiser = _optimiser()
   config.training = _training()
@@ -135,6 +138,31 @@ def _supervised() -> ConfigDict:
   supervised.jitter = True
   supervised.jitter_strength = _jitter_strength()
   return supervised
+
+
+def _views() -> ConfigDict:
+  """Which two instants of two cameras make a sample, for `mv_css` and `nsd`."""
+  views = ConfigDict()
+  views.unit = "frames"  # of the source video; or "s"
+  views.gap_min = 200.0  # both excluded; P1 §4.1: distant frames
+  views.gap_max = config_dict.placeholder(float)  # None: to the end of the take
+  return views
+
+
+def _mv_css() -> ConfigDict:
+  """How the views of an instant are compared: time-contrastive networks' choices."""
+  mv_css = ConfigDict()
+  mv_css.negative = "semi_hard"  # of the whole batch; or "distant", of the same camera (P1 §4.1)
+  mv_css.normalise = True  # to unit length
+  mv_css.margin = 0.2  # P1 eq. 4's beta too
+  return mv_css
+
+
+def _nsd() -> ConfigDict:
+  """What view-rotated latents leave to choose."""
+  nsd = ConfigDict()
+  nsd.swap_probability = 0.5  # of an example's frames to be decoded from the other camera's points
+  return nsd
 
 
 def _jitter_strength() -> ConfigDict:

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxpose import building
 
-TEMPORAL, PAIR = "temporal", "pair"  # parts of a batch
+TEMPORAL, PAIR, VIEWS = "temporal", "pair", "views"  # parts of a batch
 
 
 class Context(NamedTuple):
@@ -68,10 +68,30 @@ def _build_supervised(context: Context) -> Any:
   return build_supervised(encoder, context.label_statistics(), options)
 
 
+def _build_mv_css(context: Context) -> Any:
+  from jaxpose.methods.mv_css import build_mv_css
+
+  config = context.config
+  if tuple(config.methods) == ("mv_css",) and config.scene.decode:
+    raise ValueError("mv_css decodes nothing by itself: set config.scene.decode=False")
+  options = building.make_scene_options(config), building.make_mv_css_options(config)
+  return build_mv_css(context.scene, *options)
+
+
+def _build_nsd(context: Context) -> Any:
+  from jaxpose.methods.nsd import build_nsd
+
+  config = context.config
+  options = building.make_scene_options(config), building.make_nsd_options(config)
+  return build_nsd(context.scene, *options, context.perceptual())
+
+
 METHODS = {
   "dsl": Recipe(_build_dsl, TEMPORAL, ("dsl",)),
   "drnet": Recipe(_build_drnet, TEMPORAL, ("drnet",)),
   "supervised": Recipe(_build_supervised, TEMPORAL, ("supervised",)),
+  "mv_css": Recipe(_build_mv_css, VIEWS, ("views", "mv_css")),
+  "nsd": Recipe(_build_nsd, VIEWS, ("views", "nsd")),
 }
 
 

@@ -103,6 +103,21 @@ def make_drnet_options(config: ConfigDict) -> Any:
   return DrnetOptions(discriminator_width=config.drnet.discriminator_width)
 
 
+def make_mv_css_options(config: ConfigDict) -> Any:
+  """Section `mv_css`."""
+  from jaxpose.methods.mv_css import MvCssOptions
+
+  own = config.mv_css
+  return MvCssOptions(negative=own.negative, normalise=own.normalise, margin=own.margin)
+
+
+def make_nsd_options(config: ConfigDict) -> Any:
+  """Section `nsd`."""
+  from jaxpose.methods.nsd import NsdOptions
+
+  return NsdOptions(swap_probability=config.nsd.swap_probability)
+
+
 def make_supervised_options(config: ConfigDict) -> Any:
   """Section `supervised`."""
   from jaxpose.methods.supervised import SupervisedOptions

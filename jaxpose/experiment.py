@@ -132,23 +132,11 @@ class Experiment:
   def _batches(self, split: str, seed: int, over: Any) -> Any:
     from jaxpose.data import pipeline
 
-    sampling = self.config.sampling
-    gravity = tuple((int(step), float(share)) for step, share in sampling.gravity)
-    if split != "train":
-      gravity = ((0, gravity[-1][1]),)
+    parts = assembly.parts(self.config)
     return pipeline.make_batches(
       self._sources(split),
-      temporal=pipeline.TemporalConfig(
-        near_max=sampling.near_max,
-        far_min=sampling.far_min,
-        far_max=sampling.far_max,
-        unit=sampling.unit,
-        gravity=gravity,
-        spacing_min=sampling.spacing_min,
-        spacing_max=sampling.spacing_max,
-        second_far=sampling.second_far,
-        labels=self.is_supervised or self.config.dsl.pose2d,
-      ),
+      temporal=self._temporal_config(split) if assembly.TEMPORAL in parts else None,
+      views=self._views_config() if assembly.VIEWS in parts else None,
       image_size=self.image_size,
       batch_size=self.config.batch_size,
       seed=seed,
@@ -156,6 +144,36 @@ class Experiment:
       host_count=over.processes if over else 1,
       workers=self.config.data.workers if split == "train" else 0,
       prefetch=self.config.data.prefetch,
+    )
+
+  def _temporal_config(self, split: str) -> Any:
+    from jaxpose.data.batches import TemporalConfig
+
+    sampling = self.config.sampling
+    gravity = tuple((int(step), float(share)) for step, share in sampling.gravity)
+    if split != "train":
+      gravity = ((0, gravity[-1][1]),)
+    return TemporalConfig(
+      near_max=sampling.near_max,
+      far_min=sampling.far_min,
+      far_max=sampling.far_max,
+      unit=sampling.unit,
+      gravity=gravity,
+      spacing_min=sampling.spacing_min,
+      spacing_max=sampling.spacing_max,
+      second_far=sampling.second_far,
+      labels=self.is_supervised or self.config.dsl.pose2d,
+    )
+
+  def _views_config(self) -> Any:
+    from jaxpose.data.views import ViewsConfig
+
+    views = self.config.views
+    return ViewsConfig(
+      gap_min=views.gap_min,
+      gap_max=views.gap_max,
+      unit=views.unit,
+      rotation="nsd" in self.config.methods,
     )
 
   def _sources(self, split: str) -> list[Any]:

@@ -14,3 +14,8 @@ the centres of the outer pixels), `_mm`, `_deg`, `_frames`, `_s`, `_cam`, `_worl
 # The four frames of a temporal sample, in the order in which they lie along T (P1 eq. 6).
 REFERENCE, NEAR, INTERMEDIATE, FAR = 0, 1, 2, 3
 FRAMES_PER_SAMPLE = 4
+
+# A sample of views is (camera a, time 1), (b, 1), (a, 2), (b, 2). For each frame: the one of the
+# other camera at its instant, and the one of its camera at the other instant.
+OTHER_VIEW = (1, 0, 3, 2)
+OTHER_INSTANT = (2, 3, 0, 1)

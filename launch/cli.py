@@ -90,11 +90,14 @@ def open_run(workdir: str) -> Any:
     ValueError: the configuration is damaged or lacks a value.
   """
   from configs import common
-  from jaxpose import config_check
+  from jaxpose import assembly, config_check
   from jaxpose.experiment import CONFIG_FILE, Experiment
 
   experiment = Experiment.from_workdir(workdir)
   known = common.paper()
+  if "methods" in experiment.config:  # a run may be older than the sections of other methods
+    for section in assembly.unused_sections(experiment.config):
+      del known[section]
   for names in (known.loss_weights, known.optimiser.multipliers):  # those of the method
     for name in list(names):
       del names[name]

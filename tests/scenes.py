@@ -25,13 +25,18 @@ SEEN = SceneOptions(
 
 
 def build_tiny_scene(
-  dropout=0.0, *, detector="resnet_small", time_invariant_size=3, axis_name=None
+  dropout=0.0,
+  *,
+  detector="resnet_small",
+  time_variant_size=6,
+  time_invariant_size=3,
+  axis_name=None,
 ):
   return build_scene(
     detector_backbone=detector,
     encoder_backbone="resnet_small",
     backbone_options={"stage_sizes": (1, 1), "widths": (4, 8)},
-    time_variant_size=6,
+    time_variant_size=time_variant_size,
     time_invariant_size=time_invariant_size,
     crop_size=16,
     detector_shrink=2,
@@ -61,6 +66,36 @@ def make_scene_batch(gravity=(False, True), seed=0):
     "camera": np.zeros(count, np.int32),
   }
   return {"temporal": sample}
+
+
+def turn(axis, degrees):
+  """The rotation about an axis, Rodrigues' formula in numpy."""
+  x, y, z = np.asarray(axis) / np.linalg.norm(axis)
+  cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+  angle = np.radians(degrees)
+  return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def make_views_batch(count=3, seed=0):
+  """Samples of two cameras at two instants; every sample has cameras of its own."""
+  rng = np.random.default_rng(seed)
+  cameras = [[turn(rng.normal(size=3), rng.uniform(20, 160)) for _ in "ab"] for _ in range(count)]
+  sample = {
+    "image": rng.integers(0, 256, (count, 4, 24, 32, 3)).astype(np.uint8),
+    "background": rng.integers(0, 256, (count, 4, 24, 32, 3)).astype(np.uint8),
+    "rotation": np.array([[a, b, a, b] for a, b in cameras], np.float32),
+    "frame": np.tile(np.int32([5, 5, 20, 20]), (count, 1)),
+    "camera": np.tile(np.int32([1, 0, 1, 0]), (count, 1)),
+    "sequence": np.arange(count, dtype=np.int32),
+    "subject": np.zeros(count, np.int32),
+    "example": np.arange(7, 7 + count, dtype=np.uint32),
+  }
+  return {"views": sample}
+
+
+def flat_frames(sample):
+  """The frames of a batch, one after the other, as `embed` takes them."""
+  return {name: sample[name].reshape(-1, 24, 32, 3) for name in ("image", "background")}
 
 
 def jitted(method):

@@ -16,6 +16,8 @@ from jaxpose.data.index import Dataset
 from jaxpose.method import Objective
 from jaxpose.methods.drnet import GROUP, DrnetOptions
 from jaxpose.methods.dsl import DslOptions
+from jaxpose.methods.mv_css import MvCssOptions
+from jaxpose.methods.nsd import NsdOptions
 from jaxpose.methods.scene_method import SceneOptions
 from jaxpose.methods.supervised import SupervisedOptions
 from jaxpose.models import resnet, torch_weights
@@ -129,6 +131,20 @@ def test_options_of_dsl_and_drnet():
   )
   assert building.make_dsl_options(config) == expected
   assert building.make_drnet_options(config) == DrnetOptions(discriminator_width=12)
+
+
+def test_options_of_multi_view_methods():
+  config = make_config(
+    **{
+      "mv_css.negative": "distant",
+      "mv_css.normalise": False,
+      "mv_css.margin": 0.3,
+      "nsd.swap_probability": 0.7,
+    }
+  )
+  expected = MvCssOptions(negative="distant", normalise=False, margin=0.3)
+  assert building.make_mv_css_options(config) == expected
+  assert building.make_nsd_options(config) == NsdOptions(swap_probability=0.7)
 
 
 def test_options_of_a_supervised_network():

@@ -76,6 +76,20 @@ def test_a_configuration_that_lacks_a_value_is_named(tmp_path):
     assert cli.open_run(str(tmp_path)).config.name == "smoke"
 
 
+def test_a_run_may_be_older_than_what_its_methods_do_not_read(tmp_path):
+  values = dsl.get_config("smoke").to_dict()
+  for section in ("views", "mv_css", "nsd", "drnet"):
+    del values[section]
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  assert cli.open_run(str(tmp_path)).fingerprint() == (
+    Experiment(dsl.get_config("smoke"), tmp_path).fingerprint()
+  )
+  del values["dsl"]
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  with pytest.raises(ValueError, match=r"config\.json has no 'dsl'"):
+    cli.open_run(str(tmp_path))
+
+
 @settings(
   max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

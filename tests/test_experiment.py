@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny_data import open_tiny
 
-from configs import dsl
+from configs import dsl, mv_css, nsd
 from jaxpose.experiment import Experiment
+from jaxpose.methods.nsd import rotate_between_views
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,56 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
   assert print_of(**{"scene.swap_probability": 0.1}) != own
   # options of a method that the run does not use
   assert print_of(**{"supervised.enlarge": 2.0}) == own
+  assert print_of(**{"views.gap_min": 2.0, "nsd.swap_probability": 0.1}) == own
+
+
+def test_options_of_views_count_where_they_are_drawn(tmp_path):
+  def print_of(**changes):
+    config = nsd.get_config("smoke")
+    config.update_from_flattened_dict(changes)
+    return Experiment(config, tmp_path).fingerprint()
+
+  prints = [print_of(**{k: v}) for k, v in (("views.gap_min", 2.0), ("nsd.swap_probability", 0.1))]
+  assert len({*prints, print_of()}) == 3
+  assert print_of(**{"mv_css.margin": 0.3}) == print_of()
+
+
+def test_a_run_draws_what_its_methods_learn_from(tmp_path, tiny_people):
+  for config, rotated in ((nsd.get_config("smoke"), True), (mv_css.get_config("smoke"), False)):
+    config.data.directory = str(tiny_people)
+    with Experiment(config, tmp_path).train_batches() as batches:
+      batch = batches.peek()
+    assert set(batch) == {"views"}
+    assert ("rotation" in batch["views"]) == rotated
+    frame = batch["views"]["frame"]
+    np.testing.assert_array_equal(frame[:, 0], frame[:, 1])
+    assert (np.abs(frame[:, 2] - frame[:, 0]) > config.views.gap_min).all()
+
+
+def test_labels_follow_the_rotation_from_camera_to_camera(tmp_path, tiny_people):
+  config = nsd.get_config("smoke")
+  config.data.directory = str(tiny_people)
+  experiment = Experiment(config, tmp_path)
+  with experiment.train_batches() as batches:
+    sample = batches.peek()["views"]
+  index = experiment.dataset("train").index
+  ids = [
+    np.flatnonzero(
+      (index.sequence[index.track_of(np.arange(index.num_frames))] == sequence)
+      & (index.camera[index.track_of(np.arange(index.num_frames))] == camera)
+      & (index.frame == frame)
+    )
+    for row, sequence in enumerate(sample["sequence"])
+    for camera, frame in zip(sample["camera"][row], sample["frame"][row])
+  ]
+  poses, _ = experiment.dataset("train").read_poses(np.concatenate(ids))
+  points = (poses - poses[:, :1]).reshape(len(sample["frame"]), 4, -1)
+  other = jax.numpy.tile(jax.numpy.array([1, 0, 3, 2]), (len(points), 1))
+  rotation = jax.numpy.asarray(sample["rotation"])
+  found = rotate_between_views(jax.numpy.asarray(points), rotation, other)
+  np.testing.assert_allclose(found, points, atol=0.5)  # mm
+  transposed = rotate_between_views(jax.numpy.asarray(points), rotation.swapaxes(2, 3), other)
+  assert np.abs(transposed - points).max() > 100
 
 
 def test_clear_errors(config, tmp_path):
@@ -156,11 +207,15 @@ def test_clear_errors(config, tmp_path):
     Experiment(config, tmp_path).dataset("tset")
   other = config.copy_and_resolve_references()
   other.methods = ("ddsl",)
-  with pytest.raises(ValueError, match="'ddsl'; there are dsl, drnet, supervised"):
+  with pytest.raises(ValueError, match="'ddsl'; there are dsl, drnet, supervised, mv_css, nsd"):
     Experiment(other, tmp_path).method  # noqa: B018
   for wrong, message in (
     ({"methods": ("dsl", "supervised")}, "supervised learns alone"),
-    ({"methods": ("dsl", "dsl")}, "name one or more of dsl, drnet, supervised, each once"),
+    (
+      {"methods": ("dsl", "dsl")},
+      "name one or more of dsl, drnet, supervised, mv_css, nsd, each once",
+    ),
+    ({"methods": ("mv_css",)}, r"set config\.scene\.decode=False"),
     ({"compute_dtype": "bfloat"}, r"config\.compute_dtype is 'bfloat': choose float32"),
     ({"scene.pixel_loss": "huber"}, "pixel_loss must be one of l1, l2, not 'huber'"),
   ):

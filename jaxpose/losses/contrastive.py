@@ -12,12 +12,19 @@ def cosine_similarity(
   a: Float[Array, "*#batch D"], b: Float[Array, "*#batch D"], *, minimum_norm: float = MINIMUM_NORM
 ) -> Float[Array, " *batch"]:
   """⟨a, b⟩ / (max(‖a‖, m) · max(‖b‖, m)) (P1 eq. 3), m = `minimum_norm`."""
+  return (a * b).sum(-1) * _inverse_norm(a, minimum_norm) * _inverse_norm(b, minimum_norm)
 
-  def inverse_norm(x):
-    # The bound is inside of the root: √ has no finite derivative at 0.
-    return jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1), minimum_norm**2))
 
-  return (a * b).sum(-1) * inverse_norm(a) * inverse_norm(b)
+def unit_length(
+  vectors: Float[Array, "*batch D"], *, minimum_norm: float = MINIMUM_NORM
+) -> Float[Array, "*batch D"]:
+  """v / max(‖v‖, m), m = `minimum_norm`."""
+  # The bound is inside of the root: √ has no finite derivative at 0.
+  return vectors * _inverse_norm(vectors, minimum_norm)[..., None]
+
+
+def _inverse_norm(x: Float[Array, "*batch D"], minimum: float) -> Float[Array, " *batch"]:
+  return jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1), minimum**2))
 
 
 def dsl_pair(

@@ -16,7 +16,7 @@ from jaxpose.method import Method, Terms, Variables
 from jaxpose.methods import batching
 from jaxpose.methods.colour_jitter import colour_jitter
 from jaxpose.methods.perceptual_term import perceptual_error
-from jaxpose.methods.swap import sample_appearance_sources, take_sources
+from jaxpose.methods.swap import Exchange, Vectors, swap_appearance
 from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.models.resnet import normalise_image
 from jaxpose.models.scene import Scene
@@ -89,7 +89,7 @@ class Pass(NamedTuple):
     out: box, crop, time_variant, time_invariant and, decoded, everything up to `reconstruction`.
     terms: the scene's own loss terms.
     variables: with the running statistics after this batch.
-    sample: the batch's temporal samples.
+    sample: the part of the batch that it looked at.
   """
 
   out: dict[str, Array]
@@ -109,13 +109,15 @@ def check_options(options: SceneOptions) -> None:
     )
 
 
-def term_names(scene: Scene, options: SceneOptions, perceptual: Perceptual | None) -> list[str]:
-  """Names of the terms that `run` gives."""
+def term_names(
+  scene: Scene, options: SceneOptions, perceptual: Perceptual | None, *, tracked: bool = True
+) -> list[str]:
+  """Names of the terms that `run` gives; `tracked`: of temporal samples, boxes have a path."""
   names = []
   if options.decode:
     names += ["pixel"] + (["perceptual"] if perceptual is not None else [])
   if scene.detector is not None:
-    names += ["constant_acceleration", "order", "scale_change"]
+    names += ["constant_acceleration", "order", "scale_change"] if tracked else []
     names += ["box_scale", "tight_box", "box_location"]
   return names
 
@@ -142,9 +144,11 @@ def init(
   perceptual: Perceptual | None,
   rng: Key[Array, ""],
   batch: dict[str, Any],
+  *,
+  part: str = "temporal",
 ) -> Variables:
   """Variables of the scene's networks, and of the perceptual one where there is one."""
-  sample = jax.tree.map(jnp.asarray, batch["temporal"])
+  sample = jax.tree.map(jnp.asarray, batch[part])
   frames, background = batching.frames(sample), batching.backgrounds(sample)
   keys = jax.random.split(rng, frames.shape[0])
   look = _reconstruct if options.decode else _look
@@ -163,19 +167,28 @@ def run(
   batch: dict[str, Any],
   rng: Key[Array, ""],
   train: bool,
+  *,
+  part: str = "temporal",
+  exchange: Exchange | None = None,
 ) -> Pass:
-  """One pass over the batch's temporal samples, and the terms that `term_names` lists.
+  """One pass over samples of four frames, and the terms that `term_names` lists.
 
   `pixel` (on ImageNet-normalised colours) and `perceptual` (P2 eq. 2); `constant_acceleration`,
   `order` and `scale_change` (P1 eq. 9-11) on equidistant quadruples of falling people; the priors
   `box_scale`, `tight_box` and `box_location` (P1 §S.2) on means over the whole batch.
+
+  Args:
+    part: of the batch; one with the entry `gravity` is of temporal samples.
+    exchange: gives the vectors that frames are decoded with; None: swaps time-invariant ones
+      within the sample as the options say.
   """
-  sample = batch["temporal"]
+  sample = batch[part]
   frames, background = batching.frames(sample), batching.backgrounds(sample)
   keys = parallel.fold_in_examples(rng, sample["example"])
-  sources = sample_appearance_sources(
-    batching.draw_keys(keys, _SWAP), swap=options.swap, probability=options.swap_probability
+  exchange = exchange or functools.partial(
+    swap_appearance, swap=options.swap, probability=options.swap_probability
   )
+  swap_keys = batching.draw_keys(keys, _SWAP)
 
   def jitter(crops):
     return colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
@@ -186,7 +199,7 @@ def run(
     frames,
     background,
     jitter if options.jitter is not None and train else None,
-    lambda vectors: batching.flat(take_sources(batching.samples(vectors), sources)),
+    lambda vectors: exchange(sample, swap_keys, vectors),
     batching.frame_keys(keys, _DROPOUT) if train else None,
     train,
   )
@@ -263,7 +276,7 @@ def _decode(
 # --- one pass through the networks ---------------------------------------------------------------
 
 
-def _same(vectors: Array) -> Array:
+def _same(vectors: Vectors) -> Vectors:
   return vectors
 
 
@@ -289,7 +302,7 @@ def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, trai
   Args:
     jitter: crops -> the crops that the time-variant vectors are read from; None: the same ones,
       so that one pass of the encoder gives both vectors.
-    exchange: time-invariant vectors -> those that the frames are decoded with.
+    exchange: the frames' vectors -> those that they are decoded with.
   """
   box = scene.detect(frames, train)
   crops = scene.crop(frames, box)
@@ -299,7 +312,7 @@ def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, trai
     both = jnp.concatenate([jitter(crops), crops])
     variant, invariant = scene.encode(both, train)
     time_variant, time_invariant = variant[: len(crops)], invariant[len(crops) :]
-  decoded, mask = scene.decode(time_variant, exchange(time_invariant), dropout_keys, train)
+  decoded, mask = scene.decode(*exchange((time_variant, time_invariant)), dropout_keys, train)
   composed = scene.compose(decoded, mask, box, background)
   composed["mask_max"] = composed.pop("mask_raw_max")
   return {
@@ -349,19 +362,23 @@ def _pixel_term(options: SceneOptions, frames: Array, predicted: Array) -> tuple
 def _box_terms(
   options: SceneOptions, sample: dict[str, Array], aspect: float, boxes: Float[Array, "N 4"]
 ) -> Terms:
-  falling = sample["gravity"].astype(jnp.float32)
-  ones = jnp.ones_like(falling)
   box, mean_box = batching.samples(boxes), parallel.pmean(jnp.mean(boxes, axis=0))
+  ones = jnp.ones(len(box))
   scale = priors.scale_prior(mean_box, target=options.prior_scale, aspect=aspect)
   tight = priors.scale_prior(mean_box, target=options.tight_scale, aspect=aspect)
   location = priors.location_prior(mean_box, target=options.prior_location)
-  return {
-    "constant_acceleration": (tracking.constant_acceleration(box), falling),
-    "order": (tracking.falling_order(box, threshold=options.order_threshold), falling),
-    "scale_change": (tracking.scale_change(box), falling),
+  found = {
     "box_scale": (scale * ones, ones),
     "tight_box": (tight * ones, ones),
     "box_location": (location * ones, ones),
+  }
+  if "gravity" not in sample:
+    return found
+  falling = sample["gravity"].astype(jnp.float32)
+  return found | {
+    "constant_acceleration": (tracking.constant_acceleration(box), falling),
+    "order": (tracking.falling_order(box, threshold=options.order_threshold), falling),
+    "scale_change": (tracking.scale_change(box), falling),
   }
 
 

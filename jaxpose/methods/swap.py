@@ -1,15 +1,22 @@
 """Whose time-invariant vector a frame is decoded with (P1 §3.1.3, P2 §3.1)."""
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from jaxpose.methods import batching
 from jaxpose.shapes import FAR, FRAMES_PER_SAMPLE, INTERMEDIATE, NEAR, REFERENCE
 
 SWAPS = ("another", "pairs", "none")
+
+Vectors = tuple[Array, Array]  # time-variant [N, Dv] and time-invariant [N, Di] of frames
+
+# (sample, a key of each example, vectors of its frames) -> what the frames are decoded with.
+Exchange = Callable[[dict[str, Array], Key[Array, " B"], Vectors], Vectors]
 
 _DERANGEMENTS = np.array(
   [
@@ -19,6 +26,20 @@ _DERANGEMENTS = np.array(
   ],
   np.int32,
 )
+
+
+def swap_appearance(
+  sample: dict[str, Array],
+  keys: Key[Array, " B"],
+  vectors: Vectors,
+  *,
+  swap: str,
+  probability: float,
+) -> Vectors:
+  """The frames' own time-variant vectors, time-invariant ones by `sample_appearance_sources`."""
+  del sample
+  sources = sample_appearance_sources(keys, swap=swap, probability=probability)
+  return vectors[0], batching.flat(take_sources(batching.samples(vectors[1]), sources))
 
 
 def sample_appearance_sources(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configs import ablations, dsl, study, supervised
+from configs import ablations, dsl, mv_css, nsd, study, supervised
 from jaxpose import config_check
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,7 +29,8 @@ def test_every_variant_is_complete_and_survives_json(file, variant):
       assert set(config[section]) == set(reference[section])
   (method,) = config.methods
   terms = {"pose"} if method == "supervised" else set(reference.loss_weights)
-  assert set(config.loss_weights) == terms
+  own = {"mv_css"} if method == "mv_css" else set()
+  assert set(config.loss_weights) == terms | own
   groups = {"encoder", "head"} if method == "supervised" else {"detector", "encoder", "decoder"}
   assert set(config.optimiser) == set(reference.optimiser)
   assert set(config.optimiser.multipliers) == groups
@@ -60,16 +61,36 @@ def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():
         assert config.optimiser == whole.optimiser
         assert config.training.steps == whole.training.steps
       split = config.model.time_invariant > 0
-      assert split == (name in ("css_stn", "dsl", "dsl_p1", "drnet", "imagenet", "random"))
+      splitting = ("css_stn", "dsl", "dsl_p1", "drnet", "nsd", "imagenet", "random")
+      assert split == (name in splitting)
       assert (config.scene.swap == "none") == (not split)
-      assert config.scene.decode == (name not in ("css", "dsl_plain", "dsl_stn"))
-      assert bool(config.model.detector) == (name not in ("css", "dsl_plain"))
+      assert config.scene.decode == (name not in ("css", "mv_css", "dsl_plain", "dsl_stn"))
+      assert bool(config.model.detector) == (name not in ("css", "mv_css", "dsl_plain"))
       assert config.sampling.second_far == (name in ("css", "css_stn"))
   assert ablations.get_config("dsl").scene == dsl.get_config().scene
   with pytest.raises(ValueError, match="no method 'dls' to compare with; there are ae, css"):
     ablations.get_config("dls@human36m")
   with pytest.raises(ValueError, match="no variant 'h36m'"):
     ablations.get_config("ae@h36m")
+
+
+def test_views_lie_as_far_apart_as_distant_frames():
+  mocap = nsd.get_config("mocap_people")
+  assert (mocap.views.unit, mocap.views.gap_min, mocap.views.gap_max) == ("s", 0.5, 0.85)
+  assert mv_css.get_config("human36m").views == nsd.get_config("human36m").views
+  assert nsd.get_config("human36m").views.gap_min == 200
+
+
+def test_multi_view_methods_are_those_of_the_tables_but_for_their_own_sizes():
+  for module, name in ((mv_css, "mv_css"), (nsd, "nsd")):
+    for base in ("synthetic_people", "smoke", "human36m"):
+      own, row = module.get_config(base), ablations.get_config(f"{name}@{base}")
+      own.name = row.name
+      assert own == row
+  assert mv_css.get_config("original").model.time_variant == 32
+  assert nsd.get_config("original").model.time_variant == 600
+  assert nsd.get_config("original").optimiser.multipliers.decoder == 0.2
+  assert nsd.get_config("synthetic_people").model.time_variant == 126  # points of three numbers
 
 
 @pytest.mark.parametrize("variant", study.VARIANTS)

@@ -18,6 +18,14 @@ def test_cosine_similarity_of_known_angles():
   np.testing.assert_allclose(contrastive.cosine_similarity(a, b), [0.5, 0, 1], atol=1e-6)
 
 
+def test_unit_length_keeps_the_direction_and_a_gradient_at_zero():
+  vectors = jnp.asarray([[3.0, -4], [0, 0.5], [0, 0]])
+  found = contrastive.unit_length(vectors)
+  np.testing.assert_allclose(found, [[0.6, -0.8], [0, 1], [0, 0]], atol=1e-6)
+  gradient = jax.grad(lambda v: contrastive.unit_length(v).sum())(vectors)
+  assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(
   ("distance", "expected"),
   [

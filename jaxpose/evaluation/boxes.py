@@ -2,9 +2,8 @@
 
 import itertools
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from jaxpose import geometry
 from jaxpose.data.sampling import evenly_spread
@@ -104,36 +103,3 @@ def _climb(
     else:
       step /= 2
   return best, score
-
-
-def box_from_background_difference(
-  image: UInt8[np.ndarray, "H W 3"],
-  background: UInt8[np.ndarray, "H W 3"],
-  *,
-  threshold: int | None = None,
-  least_share: float = 0.001,
-) -> Float[np.ndarray, " 4"]:
-  """Box of the largest region that differs from the background: (x0, y0, x1, y1) px, else NaN.
-
-  The box runs along the outer edges of its pixels, as true boxes do. The difference is the largest
-  over the channels, blurred by 5 px; the threshold is Otsu's, but at
-  least 15 grey levels so that noise alone isn't split; gaps up to 5 px are closed.
-
-  Args:
-    threshold: a fixed grey level in place of Otsu's.
-    least_share: smaller regions, as a share of the image, are no person.
-  """
-  if image.shape != background.shape:
-    raise ValueError(f"image {image.shape} and background {background.shape} differ in shape")
-  difference = cv2.blur(cv2.absdiff(image, background).max(axis=-1), (5, 5))
-  level = float(threshold) if threshold is not None else 0.0
-  if threshold is None:
-    level = max(cv2.threshold(difference, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0], 15.0)
-  mask = (difference > level).astype(np.uint8)
-  mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-  _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-  areas = stats[1:, cv2.CC_STAT_AREA]
-  if not len(areas) or areas.max() < least_share * mask.size:
-    return np.full(4, np.nan, np.float32)
-  x, y, width, height = stats[1 + int(np.argmax(areas)), :4]
-  return np.array([x, y, x + width, y + height], np.float32) - 0.5

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from jaxpose import geometry
 from jaxpose.data.sampling import evenly_spread
+from jaxpose.data.subjects import box_from_background_difference
 from jaxpose.evaluation import boxes, metrics, protocols
 from jaxpose.evaluation.features import feature_column
 from jaxpose.evaluation.probe_records import ProbeResults
@@ -83,7 +84,7 @@ def _difference_boxes(
   for start in range(0, len(ids), 64):
     frames = dataset.read(ids[start : start + 64], image_size=image_size)
     for image, background in zip(frames["image"], frames["background"], strict=True):
-      found.append(boxes.box_from_background_difference(image, background))
+      found.append(box_from_background_difference(image, background))
   return np.array(found, np.float64)
 
 

@@ -1,8 +1,6 @@
-import cv2
 import numpy as np
 import pytest
 
-from datasets import rendering
 from jaxpose import geometry
 from jaxpose.evaluation import boxes
 
@@ -44,40 +42,3 @@ def test_best_constant_box_ignores_empty_frames():
   true = np.array([[2.0, 3, 6, 7], [50, 50, 90, 90], [np.nan] * 4])
   box = boxes.best_constant_box(true, np.array([True, False, True]))
   np.testing.assert_allclose(box, [2, 3, 6, 7], atol=0.1)
-
-
-def test_box_from_background_difference():
-  rng = np.random.default_rng(1)
-  background = rng.integers(60, 120, size=(60, 80, 3)).astype(np.uint8)
-  image = np.clip(background + rng.integers(-4, 5, size=background.shape), 0, 255).astype(np.uint8)
-  cv2.rectangle(image, (20, 10), (37, 50), (250, 240, 230), -1)
-  cv2.rectangle(image, (70, 50), (74, 54), (250, 0, 0), -1)  # a smaller thing elsewhere
-  box = boxes.box_from_background_difference(image, background)
-  assert np.abs(box - [20, 10, 37, 50]).max() <= 3
-
-
-def test_boxes_of_a_silhouette_agree_with_the_true_one():
-  # one person as data sets record it, as a mask, and as a difference: 12 × 30 px, the same box
-  coverage = np.zeros((1, 60, 80), np.float32)
-  coverage[0, 10:40, 20:32] = 1.0
-  drawing = rendering.Drawing(np.zeros((1, 60, 80, 3), np.float32), coverage, (0, 0))
-  _, true = rendering.masks_and_boxes(drawing, 60, 80)
-  assert geometry.box_iou(geometry.mask_to_corners_px(coverage, 0.5), true)[0] == 1.0
-  background = np.full((60, 80, 3), 40, np.uint8)
-  image = np.where(coverage[0, :, :, None] > 0, np.uint8(200), background)
-  found = boxes.box_from_background_difference(image, background, threshold=80)
-  assert geometry.box_iou(found, true[0]) == 1.0
-
-
-def test_no_box_without_difference():
-  rng = np.random.default_rng(2)
-  background = rng.integers(0, 255, size=(60, 80, 3)).astype(np.uint8)
-  noisy = np.clip(background + rng.normal(0, 3, background.shape), 0, 255).astype(np.uint8)
-  assert np.isnan(boxes.box_from_background_difference(noisy, background)).all()
-
-
-@pytest.mark.usefixtures("unchecked_signatures")
-def test_frame_and_background_must_be_alike():
-  background = np.zeros((60, 80, 3), np.uint8)
-  with pytest.raises(ValueError, match="shape"):
-    boxes.box_from_background_difference(background, background[:30])

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxpose.data.batches import PairConfig, TemporalConfig
+from jaxpose.data.batches import TemporalConfig
+from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.pipeline import make_batches
 from jaxpose.data.views import ViewsConfig
 

@@ -3,14 +3,15 @@
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxpose.data import curriculum, pairs, sampling, views
+from jaxpose.data import curriculum, pair_batch, pairs, sampling, views
 from jaxpose.data.clock import Clock, make_clock, uniform
+from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.sources import (
   Source,
   build_of_any,
@@ -57,24 +58,6 @@ class TemporalConfig:
   spacing_max: float = 1
   second_far: bool = False
   labels: bool = dataclasses.field(default=False, repr=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class PairConfig:
-  """Pairs of views (P3 §3.1).
-
-  Attributes:
-    gap_min, gap_max: unsynchronised views are farther apart than gap_min, less than gap_max.
-    unit: of the gaps: "frames" of the source, or "s".
-    synchronised, unsynchronised, flipped: probabilities, adding up to 1.
-  """
-
-  gap_min: float = 4
-  gap_max: float = 128
-  unit: str = "frames"
-  synchronised: float = 1 / 3
-  unsynchronised: float = 1 / 3
-  flipped: float = 1 / 3
 
 
 class _Tables(NamedTuple):
@@ -236,7 +219,8 @@ class BatchMaker:
     assert self.temporal is not None
     source, ids, gravity = self.draw_temporal(step, examples)
     moving = any(s.dataset.index.moving.any() for s in self.sources)
-    batch, columns = self._read(source, ids, 4 if moving else 1, self.temporal.labels)
+    labels = TRAINING_LABELS if self.temporal.labels else ()
+    batch, columns = self._read(source, ids, 4 if moving else 1, labels)
     position = np.zeros(ids.shape, np.float32)
     for number, clock in enumerate(self.tables.clocks):
       rows = np.flatnonzero(source == number)
@@ -252,12 +236,16 @@ class BatchMaker:
     }
 
   def _pair_batch(self, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+    assert self.pair is not None
     source, sample = self.draw_pairs(examples)
-    batch, columns = self._read(source, sample.ids, 2)
-    for row, view in enumerate(sample.mirrored):
-      if view >= 0:
-        for name in ("image", "background"):
-          batch[name][row, view] = batch[name][row, view, :, ::-1].copy()
+    batch, columns = self._read(source, sample.ids, 2, pair_batch.label_columns(self.pair))
+    batch = pair_batch.find_subjects(batch, self.pair)
+    if self.pair.substitute:
+      batch["substitute"] = allocate(batch["image"].shape, np.uint8)
+      datasets = [part.dataset for part in self.sources]
+      pair_batch.fill_substitutes(
+        batch["substitute"], datasets, source, sample.ids, self.seed, examples
+      )
     return batch | {
       "frame": columns["frame"],
       "camera": columns["camera"],
@@ -266,6 +254,7 @@ class BatchMaker:
       "example": examples.astype(np.uint32),
       "synchronised": sample.kind != pairs.UNSYNCHRONISED,
       "flipped": sample.kind == pairs.FLIPPED,
+      "mirrored": pair_batch.mirrored_views(sample),
     }
 
   def _views_batch(self, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
@@ -290,7 +279,7 @@ class BatchMaker:
     source: Int[np.ndarray, " b"],
     ids: Int[np.ndarray, "b t"],
     backgrounds: int,
-    labels: bool = False,
+    labels: Collection[str] = (),
   ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """(image, labels [b, t, ...], background [b, backgrounds, ...]; columns [b, t]) of frames."""
     b, t = ids.shape
@@ -299,8 +288,7 @@ class BatchMaker:
       "image": allocate((b * t, height, width, 3), np.uint8),
       "background": allocate((b * backgrounds, height, width, 3), np.uint8),
     }
-    if labels:
-      batch |= self.sources[0].dataset.make_labels(b * t, TRAINING_LABELS)
+    batch |= self.sources[0].dataset.make_labels(b * t, labels) if labels else {}
     places = np.arange(b * t).reshape(b, t)
     shown = np.where(np.arange(t) < backgrounds, np.arange(b)[:, None] * backgrounds, -1)
     shown = np.where(shown >= 0, shown + np.arange(t), -1)
@@ -336,15 +324,14 @@ class BatchMaker:
         make_clock(source.dataset.index, temporal.unit) if table is None else table.clock
         for source, table in zip(self.sources, triplets)
       ]
-    return _Tables(
-      clocks,
-      triplets,
-      quadruples,
-      nothing if pair is None else build_of_any(self.sources, lambda s: _build_pairs(s, pair)),
-      nothing
-      if view is None
-      else build_of_any(self.sources, lambda s: views.build_source_views(s, view)),
-    )
+    found, seen = nothing, nothing
+    if pair is not None:
+      found = build_of_any(
+        self.sources, lambda s: pair_batch.build_table(s.dataset, s.chosen, pair)
+      )
+    if view is not None:
+      seen = build_of_any(self.sources, lambda s: views.build_source_views(s, view))
+    return _Tables(clocks, triplets, quadruples, found, seen)
 
 
 def _build_triplets(source: Source, config: TemporalConfig) -> sampling.Triplets:
@@ -377,17 +364,6 @@ def _build_quadruples(source: Source, config: TemporalConfig) -> sampling.Quadru
     source.dataset.index,
     spacing_min=config.spacing_min,
     spacing_max=config.spacing_max,
-    unit=config.unit,
-    sequences=source.chosen,
-  )
-
-
-def _build_pairs(source: Source, config: PairConfig) -> pairs.Pairs:
-  return pairs.build_pairs(
-    source.dataset.index,
-    gap_min=config.gap_min,
-    gap_max=config.gap_max,
-    probabilities=(config.synchronised, config.unsynchronised, config.flipped),
     unit=config.unit,
     sequences=source.chosen,
   )

@@ -275,6 +275,32 @@ class Dataset:
     """A background image as stored: of a frame's size, or a panorama."""
     return self._cache.image(self._background_names[number])
 
+  def backgrounds_of(
+    self, ids: Int[np.ndarray, " n"], image_size: tuple[int, int]
+  ) -> UInt8[np.ndarray, "n H W 3"]:
+    """The letterboxed backgrounds of frames; reads a record only where the camera moves.
+
+    Raises:
+      IndexError: an id is out of range.
+      ValueError: a record is damaged.
+    """
+    self._check_ids(ids)
+    out = np.empty((len(ids), *image_size, 3), np.uint8)
+    tracks = self.index.track_of(ids)
+    for i, track in enumerate(tracks.tolist()):
+      sequence = self.sequences[self.index.sequence[track]]
+      size = tuple(sequence["tracks"][self.index.camera[track]]["size"])
+      box = transforms.make_letterbox((int(size[0]), int(size[1])), image_size)
+      name = self._background_names[self.index.background[track]]
+      if not self.index.moving[track]:
+        out[i] = self._cache.letterboxed(name, box)
+        continue
+      (data,) = self._shards.read(ids[i : i + 1])
+      homography = records.parse_record(data, ("homography",))["homography"]
+      frame = transforms.warp_panorama(self._cache.image(name), homography, box.size)
+      transforms.letterbox_image(frame, box, out[i])
+    return out
+
   def output_size(self, image_size: tuple[int, int] | None) -> tuple[int, int]:
     """`image_size`, or the data set's own.
 

@@ -20,6 +20,7 @@ class Instants:
     clock: in the unit of the gaps.
     tracks: tracks of each sequence, -1 where there are fewer.
     gap_min, gap_max: in ticks, both excluded.
+    single_view: partners are of the frame's own camera in place of others.
   """
 
   frames: Clock
@@ -27,15 +28,24 @@ class Instants:
   tracks: Int[np.ndarray, "sequences cameras"]
   gap_min: int
   gap_max: int
+  single_view: bool
 
 
-def make_instants(index: Index, *, gap_min: float, gap_max: float | None, unit: str) -> Instants:
+def make_instants(
+  index: Index,
+  *,
+  gap_min: float,
+  gap_max: float | None,
+  unit: str,
+  single_view: bool = False,
+) -> Instants:
   """The clocks and tracks of an index.
 
   Args:
     index: of a split.
     gap_min, gap_max: of instants that go together, gap_min < |Δt| < gap_max; None: no limit.
     unit: of the gaps: "frames" of the source, or "s".
+    single_view: see `Instants`.
 
   Raises:
     ValueError: an unknown unit, or frames less than a millisecond apart with unit "s".
@@ -47,6 +57,7 @@ def make_instants(index: Index, *, gap_min: float, gap_max: float | None, unit: 
     tracks=_tracks_of_sequences(index),
     gap_min=clock.at_most(gap_min),
     gap_max=_FOREVER if gap_max is None else clock.at_least(gap_max),
+    single_view=single_view,
   )
 
 
@@ -61,22 +72,26 @@ def _tracks_of_sequences(index: Index) -> Int[np.ndarray, "sequences cameras"]:
 def multi_view(
   table: Instants, sequences: Int[np.ndarray, " n"] | None = None
 ) -> Int[np.ndarray, " m"]:
-  """Numbers of the sequences, of those given or of all, that have more than one camera."""
-  found = np.flatnonzero((table.tracks >= 0).sum(axis=1) > 1)
+  """Numbers of the sequences, of those given or of all, that have as many cameras as it takes."""
+  found = np.flatnonzero((table.tracks >= 0).sum(axis=1) > (0 if table.single_view else 1))
   return found if sequences is None else np.intersect1d(found, sequences)
 
 
 def other_tracks(
   table: Instants, ids: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, "n cameras"], Bool[np.ndarray, "n cameras"]]:
-  """(tracks of the frame's sequence with 0 for none, whether each is another camera's)."""
+  """(tracks of the frame's sequence with 0 for none, whether a partner may be of each).
+
+  That is, of another camera, or, for single views, of its own.
+  """
   own = table.clock.index.track_of(ids)
   tracks = table.tracks[table.clock.index.sequence[own]]
-  return np.maximum(tracks, 0), (tracks >= 0) & (tracks != own[:, None])
+  mine = tracks == own[:, None]
+  return np.maximum(tracks, 0), (tracks >= 0) & (mine if table.single_view else ~mine)
 
 
 def same_instant(table: Instants, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n cameras"]:
-  """Ids of the frames of the other cameras with the same frame number; -1 where there is none."""
+  """Ids of the frames of `other_tracks` with the same frame number; -1 where there is none."""
   index = table.clock.index
   tracks, other = other_tracks(table, ids)
   number = table.frames.ticks(ids)[:, None]

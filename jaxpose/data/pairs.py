@@ -50,6 +50,7 @@ def build_pairs(
   probabilities: tuple[float, float, float],
   unit: str = "frames",
   sequences: Int[np.ndarray, " n"] | None = None,
+  single_view: bool = False,
 ) -> Pairs:
   """Finds the frames that may be the first of a pair of each kind.
 
@@ -59,13 +60,15 @@ def build_pairs(
     probabilities: of synchronised, unsynchronised and flipped pairs, adding up to 1.
     unit: of the gaps: "frames" of the source, or "s".
     sequences: the only sequences to draw from; None for all.
+    single_view: both views are of one camera (P3 §4.1, l): the same frame twice, or two times of
+      its track.
 
   Raises:
     ValueError: the probabilities are none, or a kind that is asked for does not occur.
   """
   if min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
     raise ValueError(f"probabilities of pairs must be >= 0 and add up to 1, not {probabilities}")
-  table = make_instants(index, gap_min=gap_min, gap_max=gap_max, unit=unit)
+  table = make_instants(index, gap_min=gap_min, gap_max=gap_max, unit=unit, single_view=single_view)
   none = np.zeros(0, smallest_integer(index.num_frames))
   views = multi_view(table, sequences)
   synchronised, unsynchronised = [none], [none]
@@ -78,15 +81,16 @@ def build_pairs(
   names = ("synchronised", "unsynchronised", "flipped")
   for name, probability, references in zip(names, probabilities, (same, other, same)):
     if probability > 0 and not references.size:
+      cameras = "a" if single_view else "more than one"
       raise ValueError(
-        f"no {name} pairs: {len(views)} of {len(index.fps)} sequences have more than one "
+        f"no {name} pairs: {len(views)} of {len(index.fps)} sequences have {cameras} "
         f"camera, and none has a partner (gaps {gap_min} to {gap_max} {unit})"
       )
   return Pairs(**vars(table), references=(same, other, same), probabilities=probabilities)
 
 
 def _other_instants(table: Instants, ids: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-  """(first id, count) of the other cameras' frames `apart`: [n, cameras, before/after]."""
+  """(first id, count) of the frames `apart` of `other_tracks`: [n, cameras, before/after]."""
   tracks, other = other_tracks(table, ids)
   first, count = apart(table, ids, tracks)
   return first, np.where(other[..., None], count, 0)

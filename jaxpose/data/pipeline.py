@@ -15,9 +15,10 @@ from jaxtyping import Int
 
 from jaxpose import processes
 from jaxpose.data import batches
-from jaxpose.data.batches import Batch, BatchMaker, PairConfig, TemporalConfig
+from jaxpose.data.batches import Batch, BatchMaker, TemporalConfig
 from jaxpose.data.handover import Opener, Pool
 from jaxpose.data.index import Dataset
+from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.sources import Source
 from jaxpose.data.views import ViewsConfig
 
@@ -98,8 +99,10 @@ class BatchIterator:
       four are equidistant frames of a fall in order of time; with labels also present int32 [B, 4],
       box_px float32 [B, 4, 4], pose2d_px float32 [B, 4, J, 2], pose3d_mm float32 [B, 4, J, 3],
       joint_valid bool [B, 4, J]
-    pair: image, background uint8 [B, 2, H, W, 3]; frame, camera int32 [B, 2]; sequence, subject
-      int32 [B]; example uint32 [B]; synchronised, flipped bool [B]
+    pair: image, background uint8 [B, 2, H, W, 3], and substitute like them; subject_px float32
+      [B, 2, 4], the box that a crop is centred on, NaN where unknown; frame, camera int32 [B, 2];
+      sequence, subject int32 [B]; example uint32 [B]; synchronised, flipped bool [B]; mirrored bool
+      [B, 2], the view of a flipped pair that is to be mirrored (images and boxes are not)
     views: image, background uint8 [B, 4, H, W, 3], of camera a and b at time 1, a and b at time 2;
       frame, camera int32 [B, 4]; sequence, subject int32 [B]; example uint32 [B]; where asked for,
       rotation float32 [B, 4, 3, 3], R from world to each frame's camera
@@ -293,8 +296,9 @@ def _check_shared_memory(maker: BatchMaker, count: int) -> None:
   if not os.path.isdir(_SHARED_MEMORY):
     return
   height, width = maker.image_size
-  frames = 8 * (maker.temporal is not None) + 4 * (maker.pair is not None)
-  frames += 8 * (maker.views is not None)
+  frames = 8 * (maker.temporal is not None) + 8 * (maker.views is not None)
+  if maker.pair is not None:
+    frames += 6 if maker.pair.substitute else 4
   needed = maker.batch_size // maker.host_count * frames * height * width * 3 * count
   free = shutil.disk_usage(_SHARED_MEMORY).free
   if needed > free:

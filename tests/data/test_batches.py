@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from tiny_data import LEG, make_index
 
-from jaxpose.data import batches, pairs, sampling, sources, views
-from jaxpose.data.batches import BatchMaker, PairConfig, TemporalConfig
+from jaxpose.data import batches, pair_batch, pairs, sampling, sources, views
+from jaxpose.data.batches import BatchMaker, TemporalConfig
 from jaxpose.data.clock import uniform
 from jaxpose.data.columns import Index
 from jaxpose.data.index import Dataset
+from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.sources import Source
 from jaxpose.data.views import ViewsConfig
 
@@ -273,20 +274,92 @@ def test_times_count_in_the_unit_of_the_distances():
   assert np.abs(batch["position"][:, 1]).max() < 0.21
 
 
-def test_the_mirrored_view_is_reversed_with_its_background():
+def test_a_pair_shows_its_views_as_they_are_and_says_which_is_to_be_mirrored():
   maker = make(THREE, temporal=None, pair=PAIR, batch_size=40)
   batch = maker[0]["pair"]
   _, drawn = maker.draw_pairs(np.arange(40))
   assert set(drawn.mirrored) == {-1, 0, 1}
-  columns = np.arange(SIZE[1])
-  for row in range(40):
-    for view in range(2):
-      expected = columns[::-1] if view == drawn.mirrored[row] else columns
-      for name in ("image", "background"):
-        np.testing.assert_array_equal(batch[name][row, view, 0, :, 2], expected)
-        assert (batch[name][row, view, ..., 0] == drawn.ids[row, view]).all()
+  for name in ("image", "background"):
+    np.testing.assert_array_equal(batch[name][..., 0, :, 2], np.zeros((40, 2, 5)) + np.arange(5))
+    np.testing.assert_array_equal(batch[name][..., 0, 0, 0], drawn.ids)
+  expected = [[view == mirrored for view in range(2)] for mirrored in drawn.mirrored]
+  np.testing.assert_array_equal(batch["mirrored"], expected)
   np.testing.assert_array_equal(batch["flipped"], drawn.mirrored >= 0)
   np.testing.assert_array_equal(batch["synchronised"], np.ptp(batch["frame"], axis=1) == 0)
+  assert not {"subject_px", "box_px", "substitute"} & set(batch)
+
+
+def test_crops_of_pairs_are_centred_on_true_boxes_or_on_what_differs(monkeypatch):
+  def fill(self, batch, ids, places, background_places):
+    Frames.fill(self, batch, ids, places, background_places)
+    if "box_px" in batch:
+      batch["box_px"][places] = ids[:, None] + np.array([0, 1, 2, 3])
+
+  labelled = type("Labelled", (Frames,), {"fill": fill})(THREE.index, 3)
+  pair = dataclasses.replace(PAIR, crop="labels")
+  maker = make(labelled, temporal=None, pair=pair)
+  batch = maker[1]["pair"]
+  _, drawn = maker.draw_pairs(maker.examples(1))
+  np.testing.assert_array_equal(batch["subject_px"], drawn.ids[..., None] + np.arange(4))
+  assert "box_px" not in batch
+  seen = []
+
+  def find(image, background):
+    seen.append((image[0, 0, 0], background[0, 0, 1]))
+    return np.full(4, image[0, 0, 0], np.float32)
+
+  monkeypatch.setattr("jaxpose.data.subjects.box_from_background_difference", find)
+  found = make(THREE, temporal=None, pair=dataclasses.replace(PAIR, crop="difference"))[1]["pair"]
+  np.testing.assert_array_equal(found["subject_px"], np.tile(drawn.ids[..., None], 4))
+  assert seen == [(i, 103) for i in drawn.ids.ravel()]
+  with pytest.raises(ValueError, match="labels, difference, detector, not 'mask'"):
+    dataclasses.replace(PAIR, crop="mask")
+
+
+def test_other_backgrounds_are_drawn_evenly_and_mirrored_by_themselves():
+  index = frames(7, [range(9)] * 5, sequences=[0, 0, 0, 1, 1]).index
+  examples = np.arange(20_000)
+  ids = np.tile([[13, 40]], (len(examples), 1))  # of tracks 1 and 4
+  found, mirrored = pair_batch.draw_substitutes(index, ids, 3, examples)
+  for view, own in enumerate((1, 4)):
+    count = np.bincount(found[:, view] // 9, minlength=5)
+    assert count[own] == 0
+    assert (np.abs(count[np.arange(5) != own] - 5000) < 400).all()
+    assert set(found[:, view] % 9) == set(range(9))
+    assert abs(mirrored[:, view].mean() - 0.5) < 0.02
+  # nothing of one view tells that of the other
+  assert abs(np.mean(mirrored[:, 0] == mirrored[:, 1]) - 0.5) < 0.02
+  assert abs(np.mean(found[:, 0] // 9 == found[:, 1] // 9) - 3 / 16) < 0.02
+  again, _ = pair_batch.draw_substitutes(index, ids[7:9], 3, examples[7:9])
+  np.testing.assert_array_equal(again, found[7:9])
+
+
+def test_other_backgrounds_stand_beside_the_views():
+  class Rooms(Frames):
+    def backgrounds_of(self, ids, image_size):
+      shown = np.zeros((len(ids), *image_size, 3), np.uint8)
+      shown[..., 0], shown[..., 1] = ids[:, None, None], self.code
+      shown[..., 2] = np.arange(image_size[1])
+      return shown
+
+  sources = [Rooms(dataset.index, dataset.code) for dataset in (THREE, THREE)]
+  sources[1].code = 9
+  maker = make(*sources, temporal=None, pair=dataclasses.replace(PAIR, substitute=True))
+  batch = maker[2]["pair"]
+  examples = maker.examples(2)
+  source, drawn = maker.draw_pairs(examples)
+  assert set(source) == {0, 1}
+  found, mirrored = pair_batch.draw_substitutes(THREE.index, drawn.ids, 3, examples)
+  np.testing.assert_array_equal(batch["substitute"][..., 0, 0, 0], found)
+  codes = np.array([3, 9])[source]
+  np.testing.assert_array_equal(batch["substitute"][..., 0, 0, 1], np.stack([codes, codes], 1))
+  columns = np.where(mirrored[..., None], np.arange(5)[::-1], np.arange(5))
+  np.testing.assert_array_equal(batch["substitute"][..., 1, :, 2], columns)
+  plain = make(*sources, temporal=None, pair=PAIR)[2]["pair"]
+  np.testing.assert_array_equal(batch["image"], plain["image"])
+  lonely = dataclasses.replace(PAIR, substitute=True, single_view=True)
+  with pytest.raises(ValueError, match="one camera only"):
+    make(frames(8, [range(9)]), temporal=None, pair=lonely).tables  # noqa: B018
 
 
 class Turned(Frames):

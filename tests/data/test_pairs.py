@@ -80,6 +80,23 @@ def test_gaps_may_count_seconds_and_exclude_their_ends():
   assert set((rows[:, 1] - 1).tolist()) == {5, 6, 7}
 
 
+def test_pairs_of_a_single_view_are_of_one_camera():
+  index = make_index(TRACKS, sequences=SEQUENCES)
+  options = {"gap_min": 2, "gap_max": 7, "probabilities": (0.3, 0.5, 0.2)}
+  sample, ids = draw(build_pairs(index, **options, single_view=True))
+  same = {(i, i) for i in range(len(ROWS))}
+  other = {
+    (i, j)
+    for i, (s, c, f) in enumerate(ROWS)
+    for j, (s2, c2, f2) in enumerate(ROWS)
+    if (s, c) == (s2, c2) and 2 < abs(f - f2) < 7
+  }
+  for kind, allowed in ((SYNCHRONISED, same), (UNSYNCHRONISED, other), (FLIPPED, same)):
+    assert {row for row, k in zip(ids, sample.kind) if k == kind} == allowed
+  with pytest.raises(ValueError, match="no unsynchronised pairs: 3 of 3 sequences have a camera"):
+    build_pairs(index, gap_min=50, gap_max=60, probabilities=(0.3, 0.5, 0.2), single_view=True)
+
+
 def test_single_views_give_no_pairs():
   with pytest.raises(ValueError, match="no synchronised pairs: 0 of 1 sequences"):
     build_pairs(make_index([range(9)]), gap_min=2, gap_max=7, probabilities=(0.5, 0.5, 0))

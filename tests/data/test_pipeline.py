@@ -9,8 +9,9 @@ from tiny_data import HEIGHT, WIDTH, TinyVideo, open_tiny, tiny_track
 
 from datasets.pose_video import prepare
 from jaxpose.data import records
-from jaxpose.data.batches import PairConfig, TemporalConfig
+from jaxpose.data.batches import TemporalConfig
 from jaxpose.data.index import open_dataset
+from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.pipeline import make_frame_batches
 from jaxpose.data.sources import Source
 from jaxpose.skeleton import Skeleton
@@ -124,7 +125,7 @@ class Arms(TinyVideo):
   splits = ("train",)
 
 
-def test_pairs_show_two_views_and_mirror_one(dataset):
+def test_pairs_show_two_views(dataset):
   kinds = set()
   for batch in take(load(dataset, pair=PAIR, temporal=None, image_size=None), 6):
     assert set(batch) == {"pair"}
@@ -175,15 +176,28 @@ def test_views_show_two_cameras_at_two_instants(dataset):
       assert 4 < abs(later - now) < 19
 
 
-def test_exactly_one_view_of_a_flipped_pair_is_mirrored_with_its_background(tmp_path):
-  halves = open_dataset(prepare(Halves, tmp_path), "train")
-  pair = PairConfig(gap_min=1, gap_max=5, synchronised=0.3, unsynchronised=0.2, flipped=0.5)
-  for batch in take(load(halves, temporal=None, pair=pair, image_size=None), 4):
+def test_other_backgrounds_of_pairs_are_those_of_other_tracks(dataset):
+  pair = PairConfig(gap_min=2, gap_max=7, substitute=True)
+  for batch in take(load(dataset, pair=pair, temporal=None, image_size=(24, 60)), 4):
     p = batch["pair"]
-    mirrored = p["image"][:, :, 3, 3, 0] > 100
-    np.testing.assert_array_equal(mirrored.sum(axis=1), p["flipped"].astype(int))
-    np.testing.assert_array_equal(p["background"][:, :, 3, 3, 0] > 100, mirrored)
-    assert ((p["image"][:, :, 3, -3, 0] > 100) != mirrored).all()
+    assert p["substitute"].shape == (6, 2, 24, 60, 3)
+    # the background of each track has its own colour, between black bars of 10 px
+    assert (p["substitute"][:, :, :, :10] == 0).all()
+    for row in range(6):
+      for view in range(2):
+        colour = tuple(p["substitute"][row, view, 12, 30])
+        others = {(200, 10 * s, 70 * c) for s, c in ((0, 0), (0, 1), (1, 0))}
+        assert colour in others - {(200, 0, 70 * p["camera"][row, view])}
+
+
+def test_backgrounds_of_a_camera_that_moves_follow_it(tmp_path):
+  moving = open_dataset(prepare(Panning, tmp_path), "train")
+  ids = np.array([7, 0, 19])
+  found = moving.backgrounds_of(ids, (36, 60))
+  whole = moving.read(ids, image_size=(36, 60))["background"]
+  np.testing.assert_array_equal(found, whole)
+  with pytest.raises(IndexError, match=r"frames 0\.\.19"):
+    moving.backgrounds_of(np.array([20]), (36, 60))
 
 
 def test_falls_follow_their_schedule(dataset):

@@ -102,7 +102,6 @@ def mv_css(config):
   _without_detector(config)
   config.methods = ("mv_css",)
   _views(config)
-  config.loss_weights.mv_css = (1.0,)
   config.training.best_by = "mv_css"
 
 

@@ -22,6 +22,8 @@ def paper() -> ConfigDict:
   config.views = _views()
   config.mv_css = _mv_css()
   config.nsd = _nsd()
+  config.pairs = _pairs()
+  config.sync_flip = _sync_flip()
   config.loss_weights = _loss_weights()
   config.optimiser = _optimiser()
   config.training = _training()
@@ -155,6 +157,7 @@ def _mv_css() -> ConfigDict:
   mv_css.negative = "semi_hard"  # of the whole batch; or "distant", of the same camera (P1 §4.1)
   mv_css.normalise = True  # to unit length
   mv_css.margin = 0.2  # P1 eq. 4's beta too
+  mv_css.loss_weights = ConfigDict({"mv_css": (1.0,)})
   return mv_css
 
 
@@ -163,6 +166,35 @@ def _nsd() -> ConfigDict:
   nsd = ConfigDict()
   nsd.swap_probability = 0.5  # of an example's frames to be decoded from the other camera's points
   return nsd
+
+
+def _pairs() -> ConfigDict:
+  """Pairs of views of one sequence, and what is seen of them (P3 §3.1-3.3)."""
+  pairs = ConfigDict()
+  pairs.unit = "frames"  # of the source video; or "s"
+  pairs.gap_min = 4.0  # of unsynchronised views, both excluded
+  pairs.gap_max = 128.0
+  pairs.synchronised = 1 / 3  # probabilities
+  pairs.unsynchronised = 1 / 3
+  pairs.flipped = 1 / 3
+  pairs.single_view = False  # both views of one camera
+  pairs.crop = "labels"  # the true boxes; or difference, from the background; or detector
+  pairs.enlarge = 1.25  # ours: side of the square crop, in longer sides of the box
+  pairs.background = "remove"  # or keep; substitute, by another camera's; mix, half of each
+  pairs.background_threshold = 20.0  # ours, grey levels
+  pairs.shift = 0.0  # of each view's crop by itself, in its sides
+  pairs.scale = 0.0
+  pairs.rotation_deg = 0.0
+  return pairs
+
+
+def _sync_flip() -> ConfigDict:
+  """Which views are synchronised, which are flipped (P3 §3.3)."""
+  sync_flip = ConfigDict()
+  sync_flip.features = "pooled"  # of the backbone; or time_variant
+  sync_flip.fusion = "mult"  # or concat, add, diff
+  sync_flip.loss_weights = ConfigDict({"synchronisation": (1.0,), "flip": (1.0,)})
+  return sync_flip
 
 
 def _jitter_strength() -> ConfigDict:

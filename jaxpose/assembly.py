@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxpose import building
+from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 TEMPORAL, PAIR, VIEWS = "temporal", "pair", "views"  # parts of a batch
 
@@ -86,12 +87,19 @@ def _build_nsd(context: Context) -> Any:
   return build_nsd(context.scene, *options, context.perceptual())
 
 
+def _build_sync_flip(context: Context) -> Any:
+  from jaxpose.methods.sync_flip import build_sync_flip
+
+  return build_sync_flip(context.scene, building.make_sync_flip_options(context.config))
+
+
 METHODS = {
   "dsl": Recipe(_build_dsl, TEMPORAL, ("dsl",)),
   "drnet": Recipe(_build_drnet, TEMPORAL, ("drnet",)),
   "supervised": Recipe(_build_supervised, TEMPORAL, ("supervised",)),
   "mv_css": Recipe(_build_mv_css, VIEWS, ("views", "mv_css")),
   "nsd": Recipe(_build_nsd, VIEWS, ("views", "nsd")),
+  "sync_flip": Recipe(_build_sync_flip, PAIR, ("pairs", "sync_flip")),
 }
 
 
@@ -118,11 +126,38 @@ def parts(config: ConfigDict) -> set[str]:
   return {recipe.part for recipe in recipes(config).values()}
 
 
+def frames_per_example(config: ConfigDict) -> int:
+  """How many frames all parts of a batch have for one example."""
+  frames = {TEMPORAL: FRAMES_PER_SAMPLE, PAIR: 2, VIEWS: 4}
+  return sum(frames[part] for part in parts(config))
+
+
 def unused_sections(config: ConfigDict) -> set[str]:
   """Sections that only methods read which the configuration does not name."""
   named = set(config.methods)
   used = {s for name, recipe in METHODS.items() if name in named for s in recipe.sections}
   return {s for recipe in METHODS.values() for s in recipe.sections} - used
+
+
+def loss_weights(config: ConfigDict) -> dict[str, Any]:
+  """The weight of every term: those of `config.loss_weights`, and of the sections of its methods.
+
+  A section that only some methods read may hold weights of its own terms, so that the others' runs
+  do not depend on them.
+
+  Raises:
+    ValueError: one is neither one number nor pairs.
+  """
+  tables = {"loss_weights": config.loss_weights}
+  for recipe in recipes(config).values():
+    for section in recipe.sections:
+      if section in config and "loss_weights" in config[section]:
+        tables[f"{section}.loss_weights"] = config[section].loss_weights
+  return {
+    name: building.loss_weight(name, weight, where)
+    for where, weights in tables.items()
+    for name, weight in weights.items()
+  }
 
 
 def build_method(context: Context) -> Any:

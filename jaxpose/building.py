@@ -11,7 +11,6 @@ from jaxpose import files
 from jaxpose.data.index import Dataset
 from jaxpose.data.records import EMPTY
 from jaxpose.data.sampling import evenly_spread
-from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 Variables = dict[str, Any]
 
@@ -130,6 +129,55 @@ def make_supervised_options(config: ConfigDict) -> Any:
     scale=supervised.scale,
     jitter=dict(supervised.jitter_strength) if supervised.jitter else None,
     stn_form=config.model.stn_form,
+  )
+
+
+def make_sync_flip_options(config: ConfigDict) -> Any:
+  """Sections `pairs` and `sync_flip`."""
+  from jaxpose.methods.sync_flip import SyncFlipOptions
+
+  pairs, own = config.pairs, config.sync_flip
+  return SyncFlipOptions(
+    crop=pairs.crop,
+    enlarge=pairs.enlarge,
+    background=pairs.background,
+    threshold=pairs.background_threshold / 255.0,
+    shift=pairs.shift,
+    scale=pairs.scale,
+    rotation_deg=pairs.rotation_deg,
+    fusion=own.fusion,
+    features=own.features,
+  )
+
+
+def make_views_config(config: ConfigDict) -> Any:
+  """What section `views` says of the frames of a batch; rotations where a method needs them."""
+  from jaxpose.data.views import ViewsConfig
+
+  views = config.views
+  return ViewsConfig(
+    gap_min=views.gap_min,
+    gap_max=views.gap_max,
+    unit=views.unit,
+    rotation="nsd" in config.methods,
+  )
+
+
+def make_pair_config(config: ConfigDict) -> Any:
+  """What section `pairs` says of the frames of a batch."""
+  from jaxpose.data.pair_batch import PairConfig
+
+  pairs = config.pairs
+  return PairConfig(
+    gap_min=pairs.gap_min,
+    gap_max=pairs.gap_max,
+    unit=pairs.unit,
+    synchronised=pairs.synchronised,
+    unsynchronised=pairs.unsynchronised,
+    flipped=pairs.flipped,
+    crop=pairs.crop,
+    substitute=pairs.background in ("substitute", "mix"),
+    single_view=pairs.single_view,
   )
 
 
@@ -279,13 +327,18 @@ def _make_optimiser(values: ConfigDict, steps: int, groups: Collection[str]) -> 
 
 
 def make_run_settings(
-  config: ConfigDict, fingerprint: str, data: str, terms: Collection[str]
+  config: ConfigDict,
+  fingerprint: str,
+  data: str,
+  terms: Collection[str],
+  frames_per_example: int,
 ) -> Any:
   """Section `training`, with what other sections say of a step.
 
   Args:
     fingerprint, data: of the configuration and of the data, see `RunSettings`.
     terms: the loss terms that validation gives.
+    frames_per_example: for the speed.
 
   Raises:
     ValueError: the best checkpoint is to be chosen by what is neither a term nor a summary.
@@ -302,7 +355,7 @@ def make_run_settings(
     seed=config.seed,
     steps=training.steps,
     accumulate=config.optimiser.accumulation,
-    frames_per_step=config.batch_size * FRAMES_PER_SAMPLE,
+    frames_per_step=config.batch_size * frames_per_example,
     log_every=training.log_every,
     evaluate_every=training.validate_every,
     checkpoint_every=training.checkpoint_every,
@@ -316,10 +369,10 @@ def make_run_settings(
 
 
 def make_watches(config: ConfigDict) -> Any:
-  """The warnings of section `training`: none of a box or mask that the method does not have."""
+  """The warnings of section `training`: none of a box or mask that no method looks at."""
   from jaxpose.training.monitor import make_collapse_watches
 
-  if "supervised" in config.methods:
+  if not {"dsl", "drnet"} & set(config.methods):
     return ()
   training = config.training
   box, mask = make_collapse_watches(
@@ -330,8 +383,11 @@ def make_watches(config: ConfigDict) -> Any:
   return ((box,) if config.model.detector else ()) + ((mask,) if config.scene.decode else ())
 
 
-def loss_weight(name: str, weight: Any) -> Any:
+def loss_weight(name: str, weight: Any, section: str = "loss_weights") -> Any:
   """A loss weight as the step takes it: a number, or [(from step, weight), ...].
+
+  Args:
+    name, section: of its key in the configuration, for errors.
 
   Raises:
     ValueError: it is neither one number nor pairs.
@@ -345,7 +401,7 @@ def loss_weight(name: str, weight: Any) -> Any:
     return [(int(step), float(value)) for step, value in pieces]
   except (TypeError, ValueError):
     raise ValueError(
-      f"config.loss_weights.{name} is {weight!r}: give one number, or ((0, weight), (from step,"
+      f"config.{section}.{name} is {weight!r}: give one number, or ((0, weight), (from step,"
       " weight), ...)"
     ) from None
 

@@ -61,7 +61,7 @@ _KINDS: dict[str, _Kind] = {
     (
       *("batch_size", "training.steps", "training.validation_batches", "training.warn_every"),
       *("training.keep_checkpoints", "optimiser.accumulation", "export.batch_size"),
-      *("model.crop_size", "model.detector_shrink", "model.time_variant", "data.prefetch"),
+      *("model.crop_size", "model.detector_shrink", "data.prefetch"),
       *("model.decoder.base", "model.decoder.base_channels", "model.decoder.convolutions"),
       *("probe.width", "probe.depth", "probe.steps", "probe.batch_size", "report.frames"),
       *("drnet.discriminator_width", "dsl.head_width", "dsl.head_blocks"),
@@ -72,7 +72,7 @@ _KINDS: dict[str, _Kind] = {
     (
       *("seed", "training.log_every", "training.checkpoint_every", "training.validate_every"),
       *("data.workers", "export.suggestions", "report.seed", "model.time_invariant"),
-      "optimiser.warmup_steps",
+      *("optimiser.warmup_steps", "model.time_variant"),
     ),
     (_is_whole(0), "a whole number of at least 0"),
   ),
@@ -91,6 +91,9 @@ _KINDS: dict[str, _Kind] = {
       *("views.gap_min", "mv_css.margin"),
       *("supervised.scale", "training.box_scale_low", "training.box_scale_high"),
       *("training.mask_max_low", "dsl.temperature", "drnet.learning_rate", "drnet.beta1"),
+      *("pairs.gap_min", "pairs.gap_max", "pairs.synchronised", "pairs.unsynchronised"),
+      *("pairs.flipped", "pairs.enlarge", "pairs.background_threshold", "pairs.shift"),
+      *("pairs.scale", "pairs.rotation_deg"),
     ),
     (_is_number, "a finite number"),
   ),

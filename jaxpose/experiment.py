@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxpose import assembly, building, config_check, files
 from jaxpose.data.index import Dataset, open_dataset
+from jaxpose.data.subjects import DETECTOR, subject_boxes
 
 Batch = Mapping[str, Any]
 Variables = dict[str, Any]
@@ -135,8 +136,9 @@ class Experiment:
     parts = assembly.parts(self.config)
     return pipeline.make_batches(
       self._sources(split),
-      temporal=self._temporal_config(split) if assembly.TEMPORAL in parts else None,
-      views=self._views_config() if assembly.VIEWS in parts else None,
+      temporal=self._temporal(split) if assembly.TEMPORAL in parts else None,
+      pair=building.make_pair_config(self.config) if assembly.PAIR in parts else None,
+      views=building.make_views_config(self.config) if assembly.VIEWS in parts else None,
       image_size=self.image_size,
       batch_size=self.config.batch_size,
       seed=seed,
@@ -146,7 +148,8 @@ class Experiment:
       prefetch=self.config.data.prefetch,
     )
 
-  def _temporal_config(self, split: str) -> Any:
+  def _temporal(self, split: str) -> Any:
+    """Section `sampling`; other splits have the share of falls that training ends with."""
     from jaxpose.data.batches import TemporalConfig
 
     sampling = self.config.sampling
@@ -163,17 +166,6 @@ class Experiment:
       spacing_max=sampling.spacing_max,
       second_far=sampling.second_far,
       labels=self.is_supervised or self.config.dsl.pose2d,
-    )
-
-  def _views_config(self) -> Any:
-    from jaxpose.data.views import ViewsConfig
-
-    views = self.config.views
-    return ViewsConfig(
-      gap_min=views.gap_min,
-      gap_max=views.gap_max,
-      unit=views.unit,
-      rotation="nsd" in self.config.methods,
     )
 
   def _sources(self, split: str) -> list[Any]:
@@ -261,9 +253,7 @@ class Experiment:
 
   def loss_weights(self) -> dict[str, Any]:
     """Weight of every term that the method has; those of others are of no account."""
-    weights = {
-      name: building.loss_weight(name, value) for name, value in self.config.loss_weights.items()
-    }
+    weights = assembly.loss_weights(self.config)
     return {n: w for n, w in weights.items() if n in self._terms}
 
   @property
@@ -283,7 +273,13 @@ class Experiment:
     return loop.train(
       self.method,
       lambda: self.train_batches(over),
-      building.make_run_settings(config, self.fingerprint(), self._data_fingerprint(), self._terms),
+      building.make_run_settings(
+        config,
+        self.fingerprint(),
+        self._data_fingerprint(),
+        self._terms,
+        assembly.frames_per_example(config),
+      ),
       initial_batch=self.train_batches(over).peek(),
       workdir=self.workdir,
       optimisers=building.make_optimisers(config, self.method.objectives),
@@ -374,7 +370,19 @@ class Experiment:
   @property
   def decodes(self) -> bool:
     """Are frames reconstructed? If not there are no masks, and everywhere counts as occupied."""
-    return bool(self.config.scene.decode) and not self.is_supervised
+    return not self.is_supervised and self._trained_method.decode is not None
+
+  @property
+  def detects(self) -> bool:
+    """Are the boxes a detector's?"""
+    return bool(self.config.model.detector) and self._subject_crop is None
+
+  @property
+  def _subject_crop(self) -> str | None:
+    """What crops around a subject that is not found by the networks are centred on."""
+    if assembly.PAIR not in assembly.parts(self.config) or self.config.pairs.crop == DETECTOR:
+      return None
+    return str(self.config.pairs.crop)
 
   def make_decode(self, variables: Variables) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """(time_variant, time_invariant) -> (crop, mask), as numpy; only where the run decodes."""
@@ -384,15 +392,16 @@ class Experiment:
     decode = jax.jit(self._trained_method.decode)
     return lambda tv, ti: jax.device_get(decode(placed, tv, ti))
 
-  @staticmethod
-  def _jitted(function: Any, variables: Variables) -> Any:
+  def _jitted(self, function: Any, variables: Variables) -> Any:
     import jax
 
     placed = jax.device_put(variables)
-    compiled = jax.jit(function)
+    compiled, crop = jax.jit(function), self._subject_crop
 
     def call(batch: Batch) -> dict[str, np.ndarray]:
       frames = {name: batch[name] for name in _FRAMES if name in batch}
+      if crop is not None:
+        frames["subject_px"] = subject_boxes(frames, crop)
       return jax.device_get(compiled(placed, frames))
 
     return call

@@ -31,11 +31,12 @@ def build_tiny_scene(
   time_variant_size=6,
   time_invariant_size=3,
   axis_name=None,
+  stages=2,
 ):
   return build_scene(
     detector_backbone=detector,
     encoder_backbone="resnet_small",
-    backbone_options={"stage_sizes": (1, 1), "widths": (4, 8)},
+    backbone_options={"stage_sizes": (1,) * stages, "widths": (4, 8)},
     time_variant_size=time_variant_size,
     time_invariant_size=time_invariant_size,
     crop_size=16,

@@ -147,8 +147,11 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
   assert print_of(**{"training.best_by": "dsl"}) != own
   assert print_of(**{"scene.swap_probability": 0.1}) != own
   # options of a method that the run does not use
-  assert print_of(**{"supervised.enlarge": 2.0}) == own
   assert print_of(**{"views.gap_min": 2.0, "nsd.swap_probability": 0.1}) == own
+  assert print_of(**{"supervised.enlarge": 2.0, "pairs.crop": "detector"}) == own
+  assert print_of(**{"sync_flip.fusion": "add"}) == own
+  both = {"methods": ("dsl", "sync_flip")}
+  assert print_of(**both, **{"pairs.gap_max": 9.0}) != print_of(**both) != own
 
 
 def test_options_of_views_count_where_they_are_drawn(tmp_path):
@@ -207,13 +210,13 @@ def test_clear_errors(config, tmp_path):
     Experiment(config, tmp_path).dataset("tset")
   other = config.copy_and_resolve_references()
   other.methods = ("ddsl",)
-  with pytest.raises(ValueError, match="'ddsl'; there are dsl, drnet, supervised, mv_css, nsd"):
+  with pytest.raises(ValueError, match="dsl, drnet, supervised, mv_css, nsd, sync_flip"):
     Experiment(other, tmp_path).method  # noqa: B018
   for wrong, message in (
     ({"methods": ("dsl", "supervised")}, "supervised learns alone"),
     (
       {"methods": ("dsl", "dsl")},
-      "name one or more of dsl, drnet, supervised, mv_css, nsd, each once",
+      "name one or more of dsl, drnet, supervised, mv_css, nsd, sync_flip, each once",
     ),
     ({"methods": ("mv_css",)}, r"set config\.scene\.decode=False"),
     ({"compute_dtype": "bfloat"}, r"config\.compute_dtype is 'bfloat': choose float32"),

@@ -5,14 +5,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def binary_cross_entropy(logits: Float[Array, " *batch"], target: float) -> Float[Array, " *batch"]:
+def binary_cross_entropy(
+  logits: Float[Array, " *batch"], target: float | Float[Array, " *batch"]
+) -> Float[Array, " *batch"]:
   """−t·log σ(z) − (1 − t)·log(1 − σ(z)).
 
   With t = ½ it is smallest where the discriminator cannot tell, which is the adversary's aim.
 
   Args:
     logits: z.
-    target: t, 1 for "from the same video", 0 for "from different ones".
+    target: t, of all or of each, e.g. 1 for "from the same video", 0 for "from different ones".
   """
   return jax.nn.softplus(logits) - target * logits
 

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxpose import geometry, parallel
+from jaxpose import parallel
 from jaxpose.losses.pose import pose_l2
 from jaxpose.method import Method, Objective, Terms, Variables
 from jaxpose.methods import batching
 from jaxpose.methods.colour_jitter import colour_jitter
+from jaxpose.methods.subject_crops import crop_boxes
 from jaxpose.models import stn
 from jaxpose.models.pose_network import PoseNetwork
 from jaxpose.models.scene import Encoder
@@ -106,32 +107,6 @@ def build_supervised(
   )
 
 
-def crop_boxes(
-  box_px: Float[Array, "N 4"],
-  draws: Float[Array, "N 3"],
-  size: tuple[int, int],
-  options: SupervisedOptions,
-) -> tuple[Float[Array, "N 4"], Bool[Array, " N"]]:
-  """(STN boxes of the squares to crop, whether the true box is known); unknown: the whole frame.
-
-  Args:
-    box_px: true boxes (x0, y0, x1, y1), NaN where unknown.
-    draws: of the change of side and the shifts along x and y, in [−1, 1].
-    size: (height, width) of the frames, px.
-  """
-
-  def one(corners: Float[Array, "4"], draw: Float[Array, "3"]) -> tuple[Array, Array]:
-    extent = corners[2:] - corners[:2]
-    known = jnp.all(jnp.isfinite(corners)) & (jnp.max(extent) > 0)
-    side = options.enlarge * jnp.max(extent) * (1.0 + options.scale * draw[0])
-    centre = (corners[:2] + corners[2:]) / 2.0 + options.shift * side * draw[1:]
-    square = jnp.concatenate([centre - side / 2.0, centre + side / 2.0])
-    box = geometry.corners_px_to_box(square, *size)
-    return jnp.where(known, box, jnp.asarray([1.0, 1.0, 0.0, 0.0])), known
-
-  return jax.vmap(one)(box_px.astype(jnp.float32), draws)
-
-
 # --- the functions of the method, on a given network ---------------------------------------------
 
 
@@ -212,7 +187,14 @@ def _crops(
   if keys is not None:
     draws = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))(keys)
   height, width = images.shape[1:3]
-  box, known = crop_boxes(box_px, draws, (height, width), options)
+  box, known = crop_boxes(
+    box_px,
+    draws,
+    (height, width),
+    enlarge=options.enlarge,
+    shift=options.shift,
+    scale=options.scale,
+  )
   size = (options.crop_size, options.crop_size)
   return stn.crop(images, box, size, form=options.stn_form), known
 

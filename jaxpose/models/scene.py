@@ -36,7 +36,8 @@ class Encoder(nn.Module):
 
   Attributes:
     backbone: gives features [N, D].
-    time_variant_size: Dv, the pose (papers: 600, on diving and MPI 900).
+    time_variant_size: Dv, the pose (papers: 600, on diving and MPI 900); 0: the backbone's features
+      themselves are the time-variant vector (P3), Dv = D.
     time_invariant_size: Di, the appearance (NSD: 128); 0 leaves it out: no split.
   """
 
@@ -51,13 +52,19 @@ class Encoder(nn.Module):
     """(time_variant, time_invariant) of normalised crops, float32."""
     features = self.backbone(crops, train)
     dtype = features.dtype
-    time_variant = nn.Dense(self.time_variant_size, dtype=dtype, name="time_variant")(features)
+    time_variant = features
+    if self.time_variant_size:
+      time_variant = nn.Dense(self.time_variant_size, dtype=dtype, name="time_variant")(features)
     if self.time_invariant_size == 0:
       time_invariant = jnp.zeros((features.shape[0], 0))
     else:
       dense = nn.Dense(self.time_invariant_size, dtype=dtype, name="time_invariant")
       time_invariant = dense(features)
     return time_variant.astype(jnp.float32), time_invariant.astype(jnp.float32)
+
+  def features(self, crops: Float[Array, "N h w 3"], train: bool) -> Float[Array, "N D"]:
+    """What the last linear layers read: the backbone's features of normalised crops, float32."""
+    return self.backbone(crops, train).astype(jnp.float32)
 
 
 class Scene(nn.Module):
@@ -106,10 +113,17 @@ class Scene(nn.Module):
     The window comes after the normalisation, so that the rim is ImageNet's mean colour, and after
     any jitter of the crop's colours.
     """
+    return self.encoder(self._windowed(crops), train)
+
+  def features(self, crops: Float[Array, "N h w 3"], train: bool) -> Float[Array, "N D"]:
+    """The backbone's features of crops in [0, 1], which `encode` makes its vectors of."""
+    return self.encoder.features(self._windowed(crops), train)
+
+  def _windowed(self, crops: Float[Array, "N h w 3"]) -> Float[Array, "N h w 3"]:
     crops = resnet.normalise_image(crops)
-    if self.detector is not None:
-      crops = crops * stn.bump_window(self.crop_size, self.crop_size)[None]
-    return self.encoder(crops, train)
+    if self.detector is None:
+      return crops
+    return crops * stn.bump_window(self.crop_size, self.crop_size)[None]
 
   def decode(
     self,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configs import ablations, dsl, mv_css, nsd, study, supervised
+from configs import ablations, dsl, mv_css, nsd, study, supervised, sync_flip
 from jaxpose import config_check
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,8 +29,7 @@ def test_every_variant_is_complete_and_survives_json(file, variant):
       assert set(config[section]) == set(reference[section])
   (method,) = config.methods
   terms = {"pose"} if method == "supervised" else set(reference.loss_weights)
-  own = {"mv_css"} if method == "mv_css" else set()
-  assert set(config.loss_weights) == terms | own
+  assert set(config.loss_weights) == terms
   groups = {"encoder", "head"} if method == "supervised" else {"detector", "encoder", "decoder"}
   assert set(config.optimiser) == set(reference.optimiser)
   assert set(config.optimiser.multipliers) == groups
@@ -91,6 +90,38 @@ def test_multi_view_methods_are_those_of_the_tables_but_for_their_own_sizes():
   assert nsd.get_config("original").model.time_variant == 600
   assert nsd.get_config("original").optimiser.multipliers.decoder == 0.2
   assert nsd.get_config("synthetic_people").model.time_variant == 126  # points of three numbers
+
+
+def test_pairs_of_views_differ_in_what_p3_compares():
+  for base in ("synthetic_people", "human36m"):
+    whole = sync_flip.get_config(base)
+    for name in sync_flip.ABLATIONS:
+      config = sync_flip.get_config(f"{name}@{base}")
+      assert config.name == f"{name}_{base}"
+      pairs = config.pairs
+      assert pairs.synchronised + pairs.unsynchronised + pairs.flipped == pytest.approx(1)
+      assert (pairs.unsynchronised == 0) == (name == "only_flip")
+      assert (pairs.flipped == 0) == (name == "only_sync")
+      weights = config.sync_flip.loss_weights
+      assert (weights.synchronisation == (0.0,)) == (name == "only_flip")
+      assert (weights.flip == (0.0,)) == (name == "only_sync")
+      fusion = name if name in ("concat", "add", "diff") else "mult"
+      assert config.sync_flip.fusion == fusion
+      assert pairs.background == ("keep" if name == "background" else "remove")
+      assert pairs.single_view == (pairs.rotation_deg > 0) == (name == "single_view")
+      for section in ("model", "data", "optimiser", "probe", "scene"):
+        assert config[section] == whole[section], name
+  full, large = (sync_flip.get_config(n) for n in ("human36m", "human36m_resnet50"))
+  assert (full.batch_size, full.model.crop_size, full.training.steps) == (16, 224, 200_000)
+  rate = full.optimiser.learning_rate
+  assert (rate, rate * full.optimiser.final_fraction) == (1e-4, pytest.approx(1e-7))
+  assert (full.pairs.gap_min, full.pairs.gap_max) == (4, 128)
+  assert (large.model.encoder, large.pairs.background) == ("resnet50", "mix")
+  for wrong in ("human36", "mult2@human36m", "human36m@mult"):
+    with pytest.raises(ValueError, match=f"no variant '{wrong}' .*human36m.*single_view"):
+      sync_flip.get_config(wrong)
+  with pytest.raises(ValueError, match="no variant 'h36m'"):
+    sync_flip.get_config("mult@h36m")
 
 
 @pytest.mark.parametrize("variant", study.VARIANTS)

@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpose import geometry
 from jaxpose.methods.supervised import (
   LabelStatistics,
   SupervisedOptions,
   build_supervised,
   compute_label_statistics,
-  crop_boxes,
 )
 from jaxpose.models.resnet import RESNETS
 from jaxpose.models.scene import Encoder
@@ -72,25 +70,6 @@ def test_statistics_are_of_root_centred_poses_with_a_root():
   assert found.root == (0,)
   with pytest.raises(ValueError, match="valid root"):
     compute_label_statistics(poses[2:], valid[2:], (0,))
-
-
-def test_the_crop_is_the_enlarged_square_around_the_true_box():
-  # 6 wide, 10 high around (8, 9): a side of 15 px; the frame is 24 x 32 px
-  box = jnp.asarray([[5, 4, 11, 14], [np.nan] * 4, [5, 4, 5, 4]], jnp.float32)
-  found, known = crop_boxes(box, jnp.zeros((3, 3)), (24, 32), OPTIONS)
-  corners = geometry.box_to_corners_px(np.asarray(found), 24, 32)
-  np.testing.assert_allclose(corners[0], [0.5, 1.5, 15.5, 16.5], rtol=1e-5)
-  np.testing.assert_array_equal(known, [True, False, False])
-  np.testing.assert_array_equal(found[1:], [[1, 1, 0, 0]] * 2)
-
-
-def test_draws_move_and_scale_the_square():
-  options = dataclasses.replace(OPTIONS, shift=0.1, scale=0.2)
-  draws = jnp.asarray([[1.0, 1.0, -0.5]])
-  found, _ = crop_boxes(jnp.asarray([[5.0, 4, 11, 14]]), draws, (24, 32), options)
-  # side 15 * 1.2 = 18; centre (8 + 0.1 * 18, 9 - 0.05 * 18) = (9.8, 8.1)
-  corners = geometry.box_to_corners_px(np.asarray(found), 24, 32)
-  np.testing.assert_allclose(corners[0], [0.8, -0.9, 18.8, 17.1], rtol=1e-5)
 
 
 def test_the_term_is_the_squared_error_of_what_embed_predicts(made):

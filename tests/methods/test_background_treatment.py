@@ -1,0 +1,30 @@
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpose.methods.background_treatment import (
+  foreground,
+  remove_background,
+  substitute_background,
+)
+from jaxpose.models.resnet import normalise_image
+
+RNG = np.random.default_rng(0)
+BACKGROUND = RNG.uniform(0.2, 0.8, (2, 4, 5, 3)).astype(np.float32)
+PERSON = RNG.uniform(size=(2, 4, 5)) < 0.4
+# only one channel differs where the person is, by 0.15, and all by less elsewhere
+IMAGE = BACKGROUND + np.where(PERSON, 0.15, 0.05)[..., None] * np.float32([0, -1, 0])
+OTHER = RNG.uniform(size=BACKGROUND.shape).astype(np.float32)
+
+
+def test_what_differs_in_any_channel_is_the_person():
+  found = foreground(jnp.asarray(IMAGE), jnp.asarray(BACKGROUND), 0.1)
+  np.testing.assert_array_equal(found[..., 0], PERSON)
+
+
+def test_the_rest_is_nothing_to_the_networks_or_another_background():
+  image, background = jnp.asarray(IMAGE), jnp.asarray(BACKGROUND)
+  removed = np.asarray(remove_background(image, background, 0.1))
+  np.testing.assert_allclose(removed[PERSON], IMAGE[PERSON], atol=1e-6)
+  np.testing.assert_allclose(normalise_image(jnp.asarray(removed))[~PERSON], 0, atol=1e-6)
+  other = np.asarray(substitute_background(image, background, jnp.asarray(OTHER), 0.1))
+  np.testing.assert_allclose(other, np.where(PERSON[..., None], IMAGE, OTHER), atol=1e-6)

@@ -12,7 +12,7 @@ from configs import common, dsl
 
 
 def _pretext(config):
-  """P3's encoder without detector or decoder: Φ is what the backbone pools."""
+  """P3's encoder without detector or decoder; Φ is what the backbone pools."""
   config.methods = ("sync_flip",)
   config.model.detector = ""
   config.model.time_variant = 0
@@ -26,9 +26,14 @@ def _pretext(config):
 
 
 def _small(config):
-  """What a core learns in ten minutes."""
+  """What a core learns in ten minutes.
+
+  The small backbone's 128 maps of 4 x 4 say little once they are pooled. A linear layer on all of
+  them keeps places, and gives features of both signs, which is what a product compares.
+  """
   _pretext(config)
-  config.model.backbone.output = "mean"
+  config.model.time_variant = 128
+  config.sync_flip.features = "time_variant"
   config.batch_size = 16
   return config
 

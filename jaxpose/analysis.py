@@ -1,5 +1,6 @@
 """What embeddings and poses say of what the method assumes (P2 §4.4, §S.3)."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -16,9 +17,11 @@ from jaxpose.data.index import Dataset
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.embeddings import load_embeddings
 from jaxpose.evaluation import disentanglement, gravity, metrics, pose_distance, protocols
-from jaxpose.reporting import analyses
+from jaxpose.pretext import evaluate_pretext
+from jaxpose.reporting import analyses, pretext
 
 FOLDER, JSON, MARKDOWN, PLOT = "analysis", "analysis.json", "analysis.md", "pose_distance.png"
+ACCURACY_PLOT = "synchronisation.png"
 CLUSTERED = 20_000  # frames that are clustered, at most
 MEASURED = 20_000  # frames whose poses are compared, at most, but for one track
 FALLING = 2_000  # falling frames that are read, at most, but for one track
@@ -37,7 +40,14 @@ def analyse_run(experiment: Any, *, seed: int = 0, progress: Say = print) -> dic
   """
   folder = pathlib.Path(experiment.workdir) / "embeddings"
   split = "test" if (folder / "test.npz").is_file() or (folder / "test").is_dir() else "train"
+  exported = {}
+  for name in ("train", "test"):
+    with contextlib.suppress(FileNotFoundError):
+      exported[name] = load_embeddings(folder, name)
   found = {"disentanglement": analyse_clusters(load_embeddings(folder, split), split, seed)}
+  pairs = evaluate_pretext(experiment, exported, seed)
+  if pairs is not None:
+    found["synchronisation"] = pairs
   unit = str(experiment.config.sampling.unit)
   found |= _analyse_data(experiment.dataset("train"), unit, progress)
   write_analysis(experiment.workdir / FOLDER, found)
@@ -183,13 +193,17 @@ def box_differences(
 
 
 def write_analysis(folder: pathlib.Path, found: Mapping[str, Any]) -> None:
-  """Writes analysis.json, analysis.md and, of a curve, pose_distance.png."""
+  """Writes analysis.json, analysis.md and, of curves, pose_distance.png, synchronisation.png."""
   folder.mkdir(parents=True, exist_ok=True)
   with files.replacing(folder / JSON) as partial:
     partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
   with files.replacing(folder / MARKDOWN) as partial:
     partial.write_text(analyses.markdown(analyses.analysis_tables(found)), encoding="utf-8")
-  (folder / PLOT).unlink(missing_ok=True)
+  for name in (PLOT, ACCURACY_PLOT):
+    (folder / name).unlink(missing_ok=True)
+  if "accuracy" in found.get("synchronisation", {}):
+    with files.replacing(folder / ACCURACY_PLOT) as partial:
+      partial.write_bytes(pretext.plot_accuracy(found["synchronisation"]))
   if "pose_distance" in found:
     with files.replacing(folder / PLOT) as partial:
       analyses.plot_distances(found["pose_distance"], partial)

@@ -14,7 +14,8 @@ from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import RESULTS, ProbeResults, load_results
 from jaxpose.evaluation.regressor import load_regressor
 from jaxpose.evaluation.targets import POSE2D, POSE2D_CROP
-from jaxpose.reporting import analyses, rendered, scores, sections
+from jaxpose.pretext import evaluate_pretext
+from jaxpose.reporting import analyses, pretext, rendered, scores, sections
 from jaxpose.reporting.content import Report
 from jaxpose.reporting.markup import number
 
@@ -116,6 +117,9 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
     )
     report.swaps += [] if grid is None else [grid]
   _add_scores(report, experiment, exported, seed)
+  evaluated = evaluate_pretext(experiment, exported, seed)
+  if evaluated is not None:
+    report.pretext = pretext.gather_pretext(evaluated, experiment.dataset, render, size)
   _add_analyses(report, workdir)
   report.summary = _summary(report, experiment, exported, which)
   drawn = which or experiment.config.export.checkpoint
@@ -149,9 +153,10 @@ def _add_scores(
   split = "test" if "test" in exported else "train"
   dataset, embeddings = experiment.dataset(split), exported[split]
   start = np.asarray(stn.box_from_logits(jnp.array([[0.5, 0.5, 0.0, 0.0]])))[0]
-  report.boxes = scores.gather_boxes(
-    dataset, embeddings, split=split, image_size=experiment.image_size, untrained=start
-  )
+  if experiment.detects:
+    report.boxes = scores.gather_boxes(
+      dataset, embeddings, split=split, image_size=experiment.image_size, untrained=start
+    )
   probe = pathlib.Path(experiment.workdir) / "probe"
   weights = provenance.weights_of(embeddings)
   if (probe / RESULTS).is_file():
@@ -187,7 +192,8 @@ def _add_analyses(report: Report, workdir: pathlib.Path) -> None:
   if (folder / analysis.JSON).is_file():
     path = folder / analysis.JSON
     try:
-      report.analyses = analyses.analysis_tables(files.load_json(path))
+      found = {k: v for k, v in files.load_json(path).items() if k != "synchronisation"}
+      report.analyses = analyses.analysis_tables(found)
     except (LookupError, TypeError, ValueError) as error:
       raise ValueError(f"{path} is damaged ({error!r}): run launch/analyse.py again") from error
     plot = folder / analysis.PLOT

@@ -3,10 +3,12 @@
   python launch/analyse.py --workdir=runs/dsl_synthetic_people
   python launch/analyse.py --data=data/mine --unit=s
 
-Clusters of the embedding against subjects; pose distance against temporal distance, with
-sampling.near_max and far_min that follow from it; how constant the acceleration of falls is in the
-image. --data needs no run, and leaves out the first. Writes analysis.json, analysis.md and
-pose_distance.png; launch/report.py shows those of a run.
+Clusters of the embedding against subjects; of pairs of views (configs/sync_flip.py) which are taken
+for views of one instant, and what is found in other cameras and of other people; pose distance
+against temporal distance, with sampling.near_max and far_min that follow from it; how constant the
+acceleration of falls is in the image. --data needs no run, and leaves out what is of the embedding.
+Writes analysis.json, analysis.md, pose_distance.png and synchronisation.png; launch/report.py shows
+those of a run.
 """
 
 import pathlib

@@ -164,7 +164,7 @@ class Experiment:
   """What report.py uses of an experiment."""
 
   image_size = SIZE
-  decodes = True
+  decodes = detects = True
 
   def __init__(self, workdir: pathlib.Path, config, names=("a", "b", "c")):
     self.workdir, self.config = workdir, config

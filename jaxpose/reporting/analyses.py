@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxpose.evaluation import pose_distance
 from jaxpose.reporting.content import Table
+from jaxpose.reporting.pretext import pretext_tables
 
 Analyses = Mapping[str, Any]
 
@@ -19,6 +20,8 @@ def analysis_tables(found: Analyses) -> list[Table]:
     tables.append(_distances(found["pose_distance"]))
   if "gravity" in found:
     tables.append(_falls(found["gravity"]))
+  if "synchronisation" in found:
+    tables += pretext_tables(found["synchronisation"])
   return tables
 
 

@@ -103,6 +103,20 @@ class Table:
 
 
 @dataclasses.dataclass
+class Pretext:
+  """How well a run does its own task on pairs of views.
+
+  Attributes:
+    plot: accuracy against the gap as a PNG file.
+    retrievals: (caption, queries above what was found for them).
+  """
+
+  tables: list[Table]
+  plot: bytes | None = None
+  retrievals: list[tuple[str, Image]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class Report:
   """Everything on the page; empty lists and None leave their section out.
 
@@ -126,6 +140,7 @@ class Report:
   poses: list[PoseView] = dataclasses.field(default_factory=list)
   probe_tables: list[Table] = dataclasses.field(default_factory=list)
   label_plot: bytes | None = None
+  pretext: Pretext | None = None
   analyses: list[Table] = dataclasses.field(default_factory=list)
   distance_plot: bytes | None = None
   curves: dict[str, tuple[list[float], list[float]]] = dataclasses.field(default_factory=dict)

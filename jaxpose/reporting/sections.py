@@ -9,6 +9,7 @@ from jaxpose.reporting.content import (
   FrameView,
   Image,
   PoseView,
+  Pretext,
   Report,
   SwapGrid,
   Table,
@@ -235,6 +236,18 @@ def probe(tables: list[Table], label_plot: bytes | None) -> Html:
   return join(*parts, *(one_table(content) for content in tables))
 
 
+def pretext(content: Pretext) -> Html:
+  """Which views are taken for views of one instant."""
+  parts = [one_table(found) for found in content.tables]
+  if content.plot is not None:
+    chart = picture(bytes_uri(content.plot, "png"), "accuracy against the gap of the pairs")
+    parts.insert(1, element("div", chart, class_="chart"))
+  for caption, image in content.retrievals:
+    text = f"{caption}; numbers are the probability of being of one instant"
+    parts.append(element("div", picture(image_uri(image), text), class_="wide"))
+  return join(*parts)
+
+
 def analyses(tables: list[Table], distance_plot: bytes | None) -> Html:
   """What launch/analyse.py found: clusters, pose distances, falls."""
   parts = [one_table(content) for content in tables]
@@ -291,6 +304,8 @@ def build_sections(report: Report) -> list[tuple[str, str, Html]]:
   if report.probe_tables or report.label_plot is not None:
     body = probe(report.probe_tables, report.label_plot)
     found.append(("probe", "Pose from few labels", body))
+  if report.pretext is not None:
+    found.append(("pretext", "Views of one instant", pretext(report.pretext)))
   if report.analyses:
     body = analyses(report.analyses, report.distance_plot)
     found.append(("analyses", "What the embedding knows, how poses change", body))

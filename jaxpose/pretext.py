@@ -1,0 +1,148 @@
+"""What a run of synchronisation and flip knows of its own task, from its embeddings (P3 §4.3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxpose import provenance
+from jaxpose.data.sampling import evenly_spread
+from jaxpose.evaluation import protocols, synchronisation
+from jaxpose.evaluation.synchronisation import Head, Retrieval, Views
+
+METHOD = "sync_flip"
+PAIRS = 2_000  # of each kind, for each gap
+QUERIES = 200  # frames that others are looked for
+CANDIDATES = 20_000  # training frames that are looked through, at most
+SUBJECTS = 5  # of the training split that have an answer of their own, as in P3's Figure 6
+SHOWN = 6  # queries of each kind whose answers are kept for pictures
+
+Exported = Mapping[str, Mapping[str, Any]]
+
+
+def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict[str, Any] | None:
+  """Accuracy against the gap of each split, and what is found in other cameras and subjects.
+
+  None where the exported vectors are not those that the method fused: another method's.
+
+  Args:
+    experiment: of the run.
+    exported: embeddings of its train and test splits, or of one.
+
+  Returns:
+    Plain values for JSON; or "left_out", why, where the checkpoint is not the exported one.
+  """
+  if next(iter(experiment.config.methods)) != METHOD:
+    return None
+  variables = experiment.restore("")
+  weights = provenance.digest_weights(variables)
+  if any(provenance.differ(provenance.weights_of(e), weights) for e in exported.values()):
+    return {"left_out": "the embeddings are of another checkpoint: launch/export.py makes them"}
+  head = read_head(variables, experiment.config.sync_flip.fusion)
+  found: dict[str, Any] = {"accuracy": {}}
+  for split, embeddings in exported.items():
+    curve = synchronisation.accuracy_by_gap(gather_views(embeddings), head, pairs=PAIRS, seed=seed)
+    found["accuracy"][split] = [point._asdict() for point in curve]
+  split = "test" if "test" in exported else "train"
+  found["split"] = split
+  views = gather_views(exported[split])
+  own = synchronisation.find_in_other_camera(views, head, queries=QUERIES, seed=seed)
+  if own is not None:
+    retrieval, errors = own
+    found["other_camera"] = errors._asdict() | {"shown": _shown([retrieval], views, views)}
+  if {"train", "test"} <= set(exported):
+    root = experiment.dataset("train").skeleton.root
+    found["other_subjects"] = _other_subjects(exported, head, root, seed)
+  return found
+
+
+def read_head(variables: Mapping[str, Any], fusion: str) -> Head:
+  """The head of synchronisation in a checkpoint's variables."""
+  own = variables["params"][METHOD]["synchronised"]
+  return Head(fusion, np.asarray(own["kernel"])[:, 0], float(np.asarray(own["bias"])[0]))
+
+
+def gather_views(embeddings: Mapping[str, Any]) -> Views:
+  """The frames of an export that show a person."""
+  names = ("sequence", "camera", "frame")
+  person = protocols.has_person(embeddings)
+  vectors, ids = embeddings["time_variant"], [np.asarray(embeddings[n]) for n in names]
+  if person.all():
+    return Views(vectors, *ids)
+  rows = np.flatnonzero(person)
+  return Views(np.asarray(vectors[rows]), *(column[rows] for column in ids))
+
+
+def _other_subjects(
+  exported: Exported, head: Head, root: tuple[int, ...], seed: int
+) -> dict[str, Any]:
+  """The best frame of each of a few training subjects for test frames, and how near its pose is."""
+  train, test = exported["train"], exported["test"]
+  rng = np.random.default_rng(seed)
+  rows = _usable(test)
+  queries = np.sort(rng.choice(rows, min(QUERIES, len(rows)), replace=False))
+  candidates = evenly_spread(_usable(train), CANDIDATES)
+  subject = np.asarray(train["subject"])[candidates]
+  groups = [candidates[subject == s] for s in evenly_spread(np.unique(subject), SUBJECTS)]
+  answers = synchronisation.find_in_others(
+    test["time_variant"], queries, train["time_variant"], [candidates, *groups], head
+  )
+  best, each = answers[0], answers[1:]
+  random = rng.choice(candidates, len(queries))
+  views = [gather_all(exported[split]) for split in ("test", "train")]
+  return {
+    "queries": len(queries),
+    "frames": len(candidates),
+    "found": _distances(test, train, queries, best.found, root),
+    "random": _distances(test, train, queries, random, root),
+    "shown": _shown(each, *views),
+  }
+
+
+def _usable(embeddings: Mapping[str, Any]) -> np.ndarray:
+  """Rows with a person, and, where any has one, with a pose."""
+  person = protocols.has_person(embeddings)
+  if "joint_valid" not in embeddings:
+    return np.flatnonzero(person)
+  posed = person & np.asarray(embeddings["joint_valid"]).any(axis=1)
+  return np.flatnonzero(posed if posed.any() else person)
+
+
+def gather_all(embeddings: Mapping[str, Any]) -> Views:
+  """All frames of an export, row by row."""
+  ids = (np.asarray(embeddings[n]) for n in ("sequence", "camera", "frame"))
+  return Views(embeddings["time_variant"], *ids)
+
+
+def _distances(
+  test: Mapping[str, Any],
+  train: Mapping[str, Any],
+  queries: np.ndarray,
+  found: np.ndarray,
+  root: tuple[int, ...],
+) -> dict[str, float]:
+  if not all({"pose3d_mm", "joint_valid"} <= set(e) for e in (test, train)):
+    return {}
+  first, second = np.asarray(test["pose3d_mm"][queries]), np.asarray(train["pose3d_mm"][found])
+  valid = np.asarray(test["joint_valid"][queries]) & np.asarray(train["joint_valid"][found])
+  return dict(synchronisation.pose_distances(first, second, valid, root))
+
+
+def _shown(answers: list[Retrieval], queries: Views, found: Views) -> list[dict[str, Any]]:
+  """The first queries with what was found for each: ids of frames and probabilities."""
+  lines = []
+  for place in evenly_spread(np.arange(len(answers[0].query)), SHOWN).tolist():
+    lines.append(
+      {
+        "query": _ids(queries, int(answers[0].query[place])),
+        "found": [
+          _ids(found, int(a.found[place])) | {"probability": float(a.probability[place])}
+          for a in answers
+        ],
+      }
+    )
+  return lines
+
+
+def _ids(views: Views, row: int) -> dict[str, int]:
+  return {name: int(getattr(views, name)[row]) for name in ("sequence", "camera", "frame")}

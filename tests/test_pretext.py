@@ -1,0 +1,118 @@
+"""The pretext task of a run: its head from the checkpoint, its vectors from the export."""
+
+import json
+import types
+
+import made_up_run
+import ml_collections
+import numpy as np
+import pytest
+
+from jaxpose import pretext, provenance
+from jaxpose.evaluation import synchronisation
+from jaxpose.reporting import analyses, sections
+from jaxpose.reporting import pretext as shown
+
+KERNEL = np.array([[0.5], [-0.25], [0.125], [1.0]], np.float32)
+VARIABLES = {
+  "params": {"sync_flip": {"synchronised": {"kernel": KERNEL, "bias": np.float32([-0.75])}}}
+}
+
+
+def make_run(methods=("sync_flip",)):
+  config = ml_collections.ConfigDict({"methods": methods, "sync_flip": {"fusion": "mult"}})
+  dataset = made_up_run.Dataset()
+  return types.SimpleNamespace(
+    config=config, restore=lambda which: VARIABLES, dataset=lambda split: dataset
+  )
+
+
+def make_export(seed):
+  """Vectors at random; the subjects of the two splits are other people."""
+  dataset = made_up_run.Dataset()
+  arrays = made_up_run.embeddings(dataset, weights=provenance.digest_weights(VARIABLES))
+  rng = np.random.default_rng(seed)
+  arrays["time_variant"] = rng.normal(size=(36, 4)).astype(np.float32)
+  arrays["pose3d_mm"] = rng.normal(0, 200, (36, 3, 3)).astype(np.float32)
+  return arrays
+
+
+EXPORTED = {"train": make_export(0), "test": make_export(1)}
+
+
+@pytest.fixture(scope="module")
+def found():
+  return pretext.evaluate_pretext(make_run(), EXPORTED)
+
+
+def test_it_is_plain_and_of_both_splits(found):
+  assert json.loads(json.dumps(found)) == found
+  assert set(found["accuracy"]) == {"train", "test"}
+  # frames 12, 14, ... 20 show a person: only even gaps, of 2 frames and more
+  assert [p["gap"] for p in found["accuracy"]["test"]] == [2, 4, 6, 8]
+  assert found["split"] == "test"
+
+
+def test_empty_frames_are_left_out_and_the_others_stay_in_their_rows(found):
+  views = pretext.gather_views(EXPORTED["test"])
+  kept = np.flatnonzero(EXPORTED["test"]["present"])
+  np.testing.assert_array_equal(views.features, EXPORTED["test"]["time_variant"][kept])
+  np.testing.assert_array_equal(views.frame, EXPORTED["test"]["frame"][kept])
+  for kind in ("other_camera", "other_subjects"):
+    for line in found[kind]["shown"]:
+      assert all(answer["frame"] > 10 for answer in (line["query"], *line["found"]))
+
+
+def test_the_frame_that_fits_best_is_that_of_the_head(found):
+  head = synchronisation.Head("mult", KERNEL[:, 0], -0.75)
+  read = pretext.read_head(VARIABLES, "mult")
+  np.testing.assert_array_equal(read.kernel, head.kernel)
+  assert (read.fusion, read.bias) == ("mult", -0.75)
+  train, test = EXPORTED["train"], EXPORTED["test"]
+  line = found["other_subjects"]["shown"][0]
+  query = np.flatnonzero(
+    np.all([test[k] == line["query"][k] for k in ("sequence", "camera", "frame")], axis=0)
+  )
+  # three subjects, each with an answer of its own
+  for subject, answer in enumerate(line["found"]):
+    rows = np.flatnonzero((train["subject"] == subject) & (train["present"] == 1))
+    logits = head.logits(test["time_variant"][query], train["time_variant"][rows])
+    best = rows[np.argmax(logits)]
+    assert [train[k][best] for k in ("sequence", "camera", "frame")] == [
+      answer[k] for k in ("sequence", "camera", "frame")
+    ]
+    assert answer["probability"] == pytest.approx(1 / (1 + np.exp(-logits.max())), rel=1e-5)
+  assert set(found["other_subjects"]["found"]) == {"N-MPJPE/3 joints", "P-MPJPE/3 joints"}
+
+
+def test_other_methods_and_other_weights_are_left_alone():
+  assert pretext.evaluate_pretext(make_run(("dsl", "sync_flip")), EXPORTED) is None
+  other = {"test": EXPORTED["test"] | {"weights": "of another"}}
+  left = pretext.evaluate_pretext(make_run(), other)
+  assert set(left) == {"left_out"}
+  assert "another checkpoint" in shown.pretext_tables(left)[0].note
+  assert shown.gather_pretext(left, dict, dict, (8, 8)).plot is None
+
+
+def test_the_report_shows_curve_tables_and_crops(found):
+  content = shown.gather_pretext(
+    found, lambda split: made_up_run.Dataset(), made_up_run.render, made_up_run.SIZE
+  )
+  assert content.plot[1:4] == b"PNG"
+  (camera, first), (people, second) = content.retrievals
+  assert "found in another" in camera
+  assert "training subjects" in people
+  # six columns; a query and its answers: one, and one for each of three subjects
+  tile = 128 + 4
+  assert [round(x / tile) for x in first.shape[:2]] == [2, 6]
+  assert [round(x / tile) for x in second.shape[:2]] == [4, 6]
+  page = sections.pretext(content)
+  tables = shown.pretext_tables(found)
+  for table in tables:
+    assert table.title in page
+  point = found["accuracy"]["test"][1]
+  assert [f"{point['gap']} ({point['low']} to {point['high']})"] == [tables[0].rows[1][0]]
+  assert f"{point['accuracy']:.1%}" == tables[0].rows[1][2]
+  text = analyses.markdown(analyses.analysis_tables({"synchronisation": found}))
+  assert f"{found['other_subjects']['random']['P-MPJPE/3 joints']:.1f}" in text
+  assert f"| {found['other_camera']['mean']:.1f} |" in text

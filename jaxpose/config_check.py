@@ -111,7 +111,13 @@ _KINDS: dict[str, _Kind] = {
   "views.gap_max": (lambda value: value is None or _is_number(value), "a finite number, or None"),
   "mv_css.normalise": (lambda value: type(value) is bool, "True or False"),
   "methods": (_is_row(_is_text, least=1), "a list of texts"),
-  "model.start_from": (_is_text, "a text"),
+  **dict.fromkeys(
+    (
+      *("model.start_from", "pairs.unit", "pairs.crop", "pairs.background"),
+      *("sync_flip.features", "sync_flip.fusion"),
+    ),
+    (_is_text, "a text"),
+  ),
   "data.image_size": (_is_row(_is_whole(8), 2), "(height, width) of at least 8 px"),
   "sampling.gravity": (_is_row(_is_pair, least=1), "((0, share), (from step, share), ...)"),
   "training.profile_steps": (_is_span, "(first step, last step), or ()"),

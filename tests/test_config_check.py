@@ -64,6 +64,11 @@ def test_a_configuration_that_lacks_a_value_is_named(tmp_path):
     ),
     (lambda values: values.pop("report"), "config.json has no 'report'"),
     (lambda values: values.update(dsl=3), "no values below it, but 3"),
+    (lambda values: values.update(sync_flip=3), "no values below it, but 3"),
+    (
+      lambda values: values.pop("pairs") and values.update(methods=("dsl", "sync_flip")),
+      "config.json has no 'pairs'",
+    ),
   ):
     values = dsl.get_config("smoke").to_dict()
     change(values)
@@ -71,6 +76,12 @@ def test_a_configuration_that_lacks_a_value_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json") as caught:
       cli.open_run(str(tmp_path))
     assert said in str(caught.value)
+  # sections of methods that a run does not have may have come after it
+  old = dsl.get_config("smoke").to_dict()
+  for name in ("supervised", "pairs", "sync_flip"):
+    del old[name]
+  (tmp_path / "config.json").write_text(json.dumps(old))
+  assert cli.open_run(str(tmp_path)).fingerprint()
   for module in (dsl, supervised):
     Experiment(module.get_config("smoke"), tmp_path).save_config()
     assert cli.open_run(str(tmp_path)).config.name == "smoke"

@@ -203,6 +203,21 @@ def test_labels_follow_the_rotation_from_camera_to_camera(tmp_path, tiny_people)
   assert np.abs(transposed - points).max() > 100
 
 
+def test_terms_are_weighed_by_the_sections_of_their_methods(config, tmp_path):
+  both = config.copy_and_resolve_references()
+  both.methods = ("dsl", "sync_flip")
+  both.pairs.crop = "detector"
+  both.sync_flip.loss_weights.flip = ((0, 0.0), (5, 3.0))
+  weights = Experiment(both, tmp_path).loss_weights()
+  assert weights["flip"] == [(0, 0.0), (5, 3.0)]
+  assert weights["synchronisation"] == 1.0
+  alone = Experiment(config, tmp_path).loss_weights()
+  assert alone == {n: w for n, w in weights.items() if n not in ("flip", "synchronisation")}
+  both.sync_flip.loss_weights.flip = ("much",)
+  with pytest.raises(ValueError, match=r"config\.sync_flip\.loss_weights\.flip is .*give one"):
+    Experiment(both, tmp_path).loss_weights()
+
+
 def test_clear_errors(config, tmp_path):
   with pytest.raises(FileNotFoundError, match=r"config\.json"):
     Experiment.from_workdir(tmp_path)

@@ -52,10 +52,11 @@ def build_drnet(
     ValueError: there is no such pixel loss; nothing is decoded, or no vector is time-invariant.
   """
   scene_method.check_options(seen)
-  if not seen.decode or scene.encoder.time_invariant_size == 0:
+  sizes = scene.encoder.time_variant_size, scene.encoder.time_invariant_size
+  if not seen.decode or min(sizes) == 0:
     raise ValueError(
-      "drnet parts pose and content by decoding them: it needs config.scene.decode and"
-      " config.model.time_invariant > 0"
+      "drnet parts pose and content by decoding them: it needs config.scene.decode,"
+      " config.model.time_variant and time_invariant > 0"
     )
   names = [*scene_method.term_names(scene, seen, perceptual), "similarity", "confusion"]
   judge = SceneDiscriminator(options.discriminator_width)

@@ -57,6 +57,8 @@ def build_dsl(
   scene_method.check_options(seen)
   if options.contrast not in CONTRASTS:
     raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, not {options.contrast!r}")
+  if options.head is not None and not scene.encoder.time_variant_size:
+    raise ValueError("2D joints are read from config.model.time_variant > 0 values, not from 0")
   names = scene_method.term_names(scene, seen, perceptual)
   names += [] if options.contrast == "none" else [options.contrast]
   if not seen.decode and options.contrast == "none":

@@ -251,3 +251,25 @@ def test_papers_sizes():
   channels = [256, 128, 128, 128, 64, 64, 64, 32, 32, 32]
   convolutions = sum(9 * a * b + b for a, b in itertools.pairwise(channels))
   assert counts["decoder"] == dense + convolutions + 33 * 4
+
+
+def test_without_a_size_the_backbones_features_are_the_time_variant_vector():
+  model = build(None, time_variant_size=0, time_invariant_size=0)
+  crops = pictures()[:, :8, :8]
+  variables = jax.jit(lambda: model.init(jax.random.key(0), crops, False, method="encode"))()
+  assert set(variables["params"]["encoder"]) == {"backbone"}
+  variant, invariant = apply(model, "encode", crops, False, variables=variables)
+  own = {kind: tree["encoder"]["backbone"] for kind, tree in variables.items()}
+  features = model.encoder.backbone.apply(own, resnet.normalise_image(crops), False)
+  np.testing.assert_allclose(variant, features, rtol=1e-4, atol=1e-5)
+  assert invariant.shape == (2, 0)
+
+
+def test_features_are_what_the_vectors_are_read_from():
+  model = build()
+  variables = initialised(model)
+  crops = pictures()[:, :8, :8]
+  features = np.asarray(apply(model, "features", crops, False, variables=variables))
+  variant, _ = apply(model, "encode", crops, False, variables=variables)
+  kernel = np.asarray(variables["params"]["encoder"]["time_variant"]["kernel"])
+  np.testing.assert_allclose(variant, features @ kernel, rtol=1e-3, atol=1e-5)

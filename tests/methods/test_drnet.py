@@ -122,5 +122,9 @@ def test_two_devices_pair_the_samples_that_one_device_pairs():
 def test_what_drnet_needs_is_said():
   with pytest.raises(ValueError, match=r"time_invariant > 0"):
     build_drnet(build_tiny_scene(time_invariant_size=0), SEEN, OPTIONS, None)
+  whole = build_tiny_scene()
+  bare = whole.clone(encoder=whole.encoder.clone(time_variant_size=0))
+  with pytest.raises(ValueError, match=r"time_variant and time_invariant > 0"):
+    build_drnet(bare, SEEN, OPTIONS, None)
   with pytest.raises(ValueError, match=r"config\.scene\.decode"):
     build_drnet(build_tiny_scene(), dataclasses.replace(SEEN, decode=False), OPTIONS, None)

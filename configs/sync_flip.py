@@ -39,7 +39,11 @@ def _small(config):
 
 
 def synthetic_people():
-  """Embedded people, 12 frames/s and 26 frames a take: gaps of 0.25 s to 2 s."""
+  """Embedded people, 12 frames/s and 26 frames a take: gaps of 0.25 s to 2 s.
+
+  Measured (2026-11-21): after 800 steps right on 54 % of validation's pairs whether synchronised,
+  on 58 % whether flipped: hardly more than chance. A whole run: not yet.
+  """
   config = _small(dsl.synthetic_people())
   config.pairs.gap_min = 2.0
   config.pairs.gap_max = 26.0

@@ -245,7 +245,8 @@ def _optimiser() -> ConfigDict:
   optimiser.clip_norm = 0.0  # 0: no clipping
   # Of the learning rate, by parameter group.
   optimiser.multipliers = ConfigDict({"detector": 1.0, "encoder": 1.0, "decoder": 1.0})
-  optimiser.frozen = ()  # parameter groups that stay as they are
+  # Parameter groups that stay as they are, or parts: ("encoder/backbone/layer1",).
+  optimiser.frozen = ()
   optimiser.accumulation = 1  # micro-batches of a step
   return optimiser
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import files
+from jaxpose import files, parameter_paths
 from jaxpose.data.index import Dataset
 from jaxpose.data.records import EMPTY
 from jaxpose.data.sampling import evenly_spread
@@ -287,10 +287,10 @@ def make_optimisers(config: ConfigDict, objectives: Mapping[str, Any]) -> dict[s
   from jaxpose.methods import drnet
 
   trained = {group for objective in objectives.values() for group in objective.parameters}
-  for group in config.optimiser.frozen:
-    if group not in trained:
+  for entry in config.optimiser.frozen:
+    if parameter_paths.group_of(entry) not in trained:
       raise ValueError(
-        f"config.optimiser.frozen names {group!r}: this method trains {', '.join(sorted(trained))}"
+        f"config.optimiser.frozen names {entry!r}: this method trains {', '.join(sorted(trained))}"
       )
   optimisers = {}
   for name, objective in objectives.items():
@@ -322,7 +322,7 @@ def _make_optimiser(values: ConfigDict, steps: int, groups: Collection[str]) -> 
     weight_decay=values.weight_decay,
     clip_norm=values.clip_norm,
     multipliers={g: v for g, v in values.multipliers.items() if v != 1 and g in groups},
-    frozen=tuple(group for group in values.frozen if group in groups),
+    frozen=tuple(e for e in values.frozen if parameter_paths.group_of(e) in groups),
   )
 
 

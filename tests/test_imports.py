@@ -28,7 +28,10 @@ FORBIDDEN = {
 # What a folder may import in spite of a prefix above.
 ALLOWED = {
   "jaxpose/losses": ("jaxpose.losses",),
-  "jaxpose/models": ("jaxpose.models", "jaxpose.geometry", "jaxpose.shapes", "jaxpose.parallel"),
+  "jaxpose/models": (
+    *("jaxpose.models", "jaxpose.geometry", "jaxpose.shapes", "jaxpose.parallel"),
+    "jaxpose.parameter_paths",
+  ),
 }
 
 

@@ -114,7 +114,11 @@ def test_frozen_is_told_to_the_networks_that_train_only(pretrained, tmp_path):
   changes = {"optimiser.frozen": ("encoder",)}
   config = floor(pretrained, tmp_path, **changes).config
   scene = building.build_scene(config, None)
-  assert (scene.encoder.backbone.frozen, scene.detector.backbone.frozen) == (True, False)
+  assert (scene.encoder.backbone.frozen, scene.detector.backbone.frozen) == (("",), ())
+  config.optimiser.frozen = ("encoder/backbone/layer1", "detector/backbone", "detector/box")
+  parts = building.build_scene(config, None)
+  assert parts.encoder.backbone.frozen == ("layer1",)
+  assert parts.detector.backbone.frozen == ("",)
   assert not building.build_scene(config, None, training=False).encoder.backbone.frozen
 
 

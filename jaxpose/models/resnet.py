@@ -12,13 +12,15 @@ a gate of its channels in the first block of a stage.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jaxpose import parameter_paths
 
 Output = Literal["mean", "flatten", "map", "stages"]
 Norm = Literal["batch", "group"]
@@ -149,7 +151,8 @@ class ResNet(nn.Module):
     norm: "batch", or "group", whose statistics are each image's own, over 8 channels: better where
       a batch holds few scenes. In training batch norm sees a batch's own mean, which hides shifts
       of the boxes that then show with the running statistics.
-    frozen: batch norm uses and keeps its running statistics in training too.
+    frozen: paths of parts (see `parameter_paths`, "" for all of it) whose batch norm uses and keeps
+      its running statistics in training too.
     gated: see `BasicBlock`.
     axis_name: mapped axis over which batch norm takes its statistics; None for this device only.
     dtype: of the computation; parameters and batch statistics stay float32.
@@ -164,7 +167,7 @@ class ResNet(nn.Module):
   smallest_map: int = 1
   output: Output = "mean"
   norm: Norm = "batch"
-  frozen: bool = False
+  frozen: Sequence[str] = ()
   gated: bool = False
   axis_name: str | None = None
   dtype: Any = jnp.float32
@@ -174,7 +177,7 @@ class ResNet(nn.Module):
     """Features of `x` (already normalised); `train` takes batch statistics and updates them."""
     if len(self.widths) < len(self.stage_sizes):
       raise ValueError(f"{len(self.stage_sizes)} stages but widths only for {len(self.widths)}")
-    norm = self._norm(train)
+    norm = self._norm(train, "")
     x = _conv(self.widths[0], self.stem_size, self.stem_stride, self.dtype, "conv1")(
       x.astype(self.dtype)
     )
@@ -186,25 +189,31 @@ class ResNet(nn.Module):
       for j in range(count):
         halve = i > 0 and j == 0 and (min(x.shape[1:3]) + 1) // 2 >= self.smallest_map
         name = f"layer{i + 1}_{j}"
+        norm = self._norm(train, f"{name}/")
         x = self.block(width, 2 if halve else 1, norm, self.dtype, self.gated, name=name)(x)
       stages.append(x)
     return _output(x, stages, self.output)
 
-  def _norm(self, train: bool) -> Any:
+  def _norm(self, train: bool, place: str) -> Callable[..., nn.Module]:
+    """Makes the norm layer called `name` of the block whose path is `place`."""
     if self.norm == "group":
       return functools.partial(
         nn.GroupNorm, num_groups=None, group_size=8, epsilon=1e-5, dtype=self.dtype
       )
     if self.norm != "batch":
       raise ValueError(f"norm {self.norm!r} of a ResNet: choose batch or group")
-    return functools.partial(
-      nn.BatchNorm,
-      use_running_average=self.frozen or not train,
-      momentum=0.9,
-      epsilon=1e-5,
-      dtype=self.dtype,
-      axis_name=self.axis_name,
-    )
+
+    def batch_norm(name: str) -> nn.Module:
+      return nn.BatchNorm(
+        use_running_average=not train or parameter_paths.covered(self.frozen, place + name),
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=self.dtype,
+        axis_name=self.axis_name,
+        name=name,
+      )
+
+    return batch_norm
 
 
 def _output(x: jax.Array, stages: list[jax.Array], output: Output) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxpose import parameter_paths
 from jaxpose.models import resnet, stn
 from jaxpose.models.decoder import Decoder
 
@@ -243,8 +244,8 @@ def build_scene(
     axis_name: the mapped axis of batch norm's statistics.
     dtype: of convolutions and dense layers.
     stn_form: see `stn.crop`.
-    frozen: parameter groups that do not learn: their batch norm uses and keeps its running
-      statistics in training too.
+    frozen: parameter groups, or paths of parts of them, that do not learn: their batch norm uses
+      and keeps its running statistics in training too.
 
   Raises:
     ValueError: a backbone of no known name.
@@ -254,9 +255,8 @@ def build_scene(
     if name not in resnet.RESNETS:
       known = ", ".join(resnet.RESNETS)
       raise ValueError(f"backbone {name!r} is unknown: choose one of {known}")
-    return resnet.RESNETS[name](
-      axis_name=axis_name, dtype=dtype, frozen=group in frozen, **backbone_options
-    )
+    held = parameter_paths.below(frozen, f"{group}/backbone")
+    return resnet.RESNETS[name](axis_name=axis_name, dtype=dtype, frozen=held, **backbone_options)
 
   detector = None
   if detector_backbone is not None:

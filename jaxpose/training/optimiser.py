@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import optax
 
+from jaxpose import parameter_paths
+
 Schedule = Callable[[Any], Any]
 
 
@@ -17,7 +19,7 @@ class Optimiser:
   Attributes:
     transform: gradients of `{group: parameters}` to updates.
     learning_rate: update number to learning rate, for the log.
-    frozen: groups that are not trained at all.
+    frozen: groups that are not trained at all, and paths of parts of others.
     multipliers: factor on the learning rate by group.
   """
 
@@ -86,7 +88,8 @@ def make_optimiser(
       adamw, added to the gradient (an L2 penalty) for adam and sgd.
     clip_norm: greatest global norm of the gradient; 0 leaves it as it is.
     multipliers: factor by parameter group; others have 1.
-    frozen: groups that are not trained.
+    frozen: groups that are not trained, and paths of parts of others (see `parameter_paths`): those
+      get no update, have no state here, and count in no norm.
 
   Raises:
     ValueError: unknown name, or a group that is frozen and has a multiplier.
@@ -107,7 +110,24 @@ def make_optimiser(
     raise ValueError(f"unknown optimiser '{name}'; choose adam, adamw or sgd")
   factors = dict(multipliers)
   parts += [_scale_groups(factors), optax.scale_by_learning_rate(learning_rate)]
-  return Optimiser(optax.chain(*parts), learning_rate, tuple(frozen), factors)
+  transform = _holding(optax.chain(*parts), [entry for entry in frozen if "/" in entry])
+  return Optimiser(transform, learning_rate, tuple(frozen), factors)
+
+
+def _holding(
+  transform: optax.GradientTransformation, paths: Sequence[str]
+) -> optax.GradientTransformation:
+  """The transformation for all but the arrays under `paths`, whose updates are 0."""
+  if not paths:
+    return transform
+
+  def held(tree: Any) -> Any:
+    return parameter_paths.mask(tree, paths)
+
+  def learning(tree: Any) -> Any:
+    return jax.tree.map(lambda x: not x, held(tree))
+
+  return optax.chain(optax.masked(optax.set_to_zero(), held), optax.masked(transform, learning))
 
 
 def _matrices(params: Any) -> Any:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxpose import parallel
+from jaxpose import parallel, parameter_paths
 from jaxpose.method import Method, Variables
 from jaxpose.training.optimiser import Optimiser
 
@@ -33,10 +33,13 @@ def make_state(
   The variables come from `method.init` with a key of the seed: the same on all processes.
 
   Raises:
-    ValueError: objectives and optimisers, or parameter groups and variables, do not match.
+    ValueError: objectives and optimisers, or parameter groups and variables, do not match; a part
+      of a group is to be frozen that it does not have.
   """
   variables = method.init(jax.random.fold_in(jax.random.key(seed), _INIT), batch)
   groups = trained_groups(method, optimisers, tuple(variables["params"]))
+  for optimiser in optimisers.values():
+    parameter_paths.check(optimiser.frozen, variables["params"], "config.optimiser.frozen")
   states = {
     name: optimisers[name].transform.init({g: variables["params"][g] for g in groups[name]})
     for name in method.objectives
@@ -52,7 +55,8 @@ _INIT = 2**31 - 1
 def trained_groups(
   method: Method, optimisers: Mapping[str, Optimiser], present: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
-  """The parameter groups that each objective updates: those it names, without the frozen ones.
+  """The parameter groups that each objective updates: those it names, without those frozen
+  as a whole.
 
   Raises:
     ValueError: an objective has no optimiser or the other way round, names a group that the
@@ -82,7 +86,8 @@ def trained_groups(
         )
       owner[group] = name
     optimiser = optimisers[name]
-    for group in (*optimiser.frozen, *optimiser.multipliers):
+    frozen = (parameter_paths.group_of(entry) for entry in optimiser.frozen)
+    for group in (*frozen, *optimiser.multipliers):
       if group not in members:
         raise ValueError(
           f"the optimiser of '{name}' names the group '{group}', but the objective trains only"

@@ -5,6 +5,7 @@ devices share the batch. Each device differentiates its own share of that sum; t
 add up to the gradient of the whole, since a psum inside of the step is transposed to a psum.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxpose import parallel
+from jaxpose import parallel, parameter_paths
 from jaxpose.method import Method, Terms, Variables
 from jaxpose.training.optimiser import Optimiser
 from jaxpose.training.state import TrainState, trained_groups
@@ -58,6 +59,7 @@ def make_train_step(
       first call: an objective's term that the method does not return.
   """
   schedules = make_loss_schedules(method, loss_weights)
+  method = _holding(method, [entry for o in optimisers.values() for entry in o.frozen])
 
   def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
     groups = trained_groups(method, optimisers, tuple(state.variables["params"]))
@@ -178,6 +180,25 @@ def _gradients(
     sums = jax.tree.map(lambda x: jnp.sum(x, 0), sums)
     summaries = jax.tree.map(lambda x: jnp.mean(x, 0), summaries)
   return parallel.psum(gradients), variables, parallel.psum(sums), summaries
+
+
+def _holding(method: Method, frozen: Sequence[str]) -> Method:
+  """The method without gradients of the parts of groups that `frozen` names.
+
+  Whole groups are not differentiated in the first place.
+  """
+  paths = [entry for entry in frozen if "/" in entry]
+  if not paths:
+    return method
+
+  def terms(variables: Variables, batch: Any, rng: Any, train: bool) -> Any:
+    held = parameter_paths.mask(variables["params"], paths)
+    params = jax.tree.map(
+      lambda x, hold: jax.lax.stop_gradient(x) if hold else x, variables["params"], held
+    )
+    return method.terms({**variables, "params": params}, batch, rng, train)
+
+  return dataclasses.replace(method, terms=terms)
 
 
 def _part(

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jaxpose import parameter_paths
 from jaxpose.method import Variables
 
 _SHOWN = 4  # layers that an error names
@@ -79,13 +80,11 @@ def _take(own: Any, theirs: Mapping[str, Any], what: str) -> Any:
       " that run"
     )
   return jax.tree_util.tree_map_with_path(
-    lambda path, leaf: jax.numpy.asarray(found[_text(path)], leaf.dtype), own
+    lambda path, leaf: jax.numpy.asarray(found[parameter_paths.text(path)], leaf.dtype), own
   )
 
 
 def _by_path(tree: Any) -> dict[str, Any]:
-  return {_text(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _text(path: Any) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator="/")
+  return {
+    parameter_paths.text(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }

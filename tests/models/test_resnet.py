@@ -105,14 +105,36 @@ def test_training_normalises_by_the_batch_and_moves_the_running_mean_by_a_tenth(
 
 
 def test_frozen_batch_norm_uses_and_keeps_its_running_statistics_in_training():
-  model = resnet.ResNet(block=resnet.BasicBlock, output="map", frozen=True, **TINY)
+  model = resnet.ResNet(block=resnet.BasicBlock, output="map", frozen=("",), **TINY)
   x = jnp.asarray(np.random.default_rng(0).normal(3, 2, size=(4, 16, 16, 3)), jnp.float32)
   shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, False))
   variables = randomised(shapes, seed=1)
   got, new = train(model, variables, x)
   jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], variables["batch_stats"])
-  expected = jax.jit(model.clone(frozen=False).apply, static_argnums=2)(variables, x, False)
+  expected = jax.jit(model.clone(frozen=()).apply, static_argnums=2)(variables, x, False)
   np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_named_parts_keep_their_statistics_in_training():
+  x = jnp.asarray(np.random.default_rng(0).normal(3, 2, size=(4, 16, 16, 3)), jnp.float32)
+  free = resnet.ResNet(block=resnet.BasicBlock, output="map", **TINY)
+  shapes = jax.eval_shape(lambda: free.init(jax.random.key(0), x, False))
+  variables = randomised(shapes, seed=1)
+  model = free.clone(frozen=("bn1", "layer1", "layer2_0/bn2"))
+  _, new = train(model, variables, x)
+  moved = {
+    jax.tree_util.keystr(path, simple=True, separator="/"): bool(np.abs(a - b).max() > 0)
+    for (path, a), b in zip(
+      jax.tree_util.tree_leaves_with_path(new["batch_stats"]),
+      jax.tree.leaves(variables["batch_stats"]),
+      strict=True,
+    )
+  }
+  assert {name.rpartition("/")[0] for name, has in moved.items() if has} == {
+    "layer2_0/bn1",
+    "layer2_0/downsample_bn",
+  }
+  assert sum(moved.values()) == 4  # mean and variance of each
 
 
 def test_batch_statistics_are_taken_over_the_mapped_axis():

@@ -1,3 +1,4 @@
+import functools
 import os
 import pathlib
 import subprocess
@@ -228,6 +229,53 @@ def test_objectives_move_their_own_parameters_only():
     assert_close_by_norm(both.variables["params"][group], single[group], 1e-5)
     assert_close_by_norm(single[other], start.variables["params"][other], 0)
     assert set(both.optimisers[name][0].mu) == {group}
+
+
+def test_a_frozen_part_stays_and_the_rest_learns_as_if_it_were_a_constant():
+  part = ("encoder/first", "encoder/second/bias")
+  optimiser = make_adam(name="adamw", decay=0.1, clip_norm=1e-3, frozen=part)
+  start, _ = _run(1, steps=0)
+  one, metrics = _run(1, steps=1, optimisers={"toy": optimiser}, accumulate=2)
+  old, new = start.variables["params"]["encoder"], one.variables["params"]["encoder"]
+  for names in (("first", "kernel"), ("second", "bias")):
+    np.testing.assert_array_equal(*(tree[names[0]][names[1]] for tree in (old, new)))
+  assert np.abs(new["second"]["kernel"] - old["second"]["kernel"]).min() > 1e-6
+  held = jax.tree_util.tree_leaves_with_path(one.optimisers["toy"])
+  names = {jax.tree_util.keystr(path) for path, _ in held}
+  assert any("second']['kernel" in name for name in names)
+  assert not any("first" in name or "second']['bias" in name for name in names)
+  # the norm is that of what learns: without a frozen part it is larger
+  _, whole = _run(1, steps=1, optimisers={"toy": make_adam()}, accumulate=2)
+  assert 0 < metrics["gradient_norms/toy"] < 0.9 * whole["gradient_norms/toy"]
+
+
+def test_clipping_and_the_multiplier_of_a_group_with_a_frozen_part():
+  part = {"frozen": ("encoder/first",), "name": "sgd"}
+  start, _ = _run(1, steps=0)
+  free, metrics = _run(1, steps=1, optimisers={"toy": make_adam(**part)})
+  norm = float(metrics["gradient_norms/toy"])
+  clipped = make_adam(clip_norm=norm / 4, multipliers={"encoder": 0.5}, **part)
+  slow, _ = _run(1, steps=1, optimisers={"toy": clipped})
+
+  def moved(state, *names):
+    new, old = (
+      functools.reduce(lambda t, n: t[n], names, s.variables["params"]) for s in (state, start)
+    )
+    return new - old
+
+  # sgd: a quarter of the gradient, and half of that in the encoder
+  for names, share in ((("encoder", "second", "kernel"), 1 / 8), (("critic", "kernel"), 1 / 4)):
+    np.testing.assert_allclose(
+      moved(slow, *names), share * moved(free, *names), rtol=1e-3, atol=1e-7
+    )
+
+
+def test_a_part_that_is_not_there_is_named_with_what_is():
+  said = (
+    r"config\.optimiser\.frozen names 'encoder/third/kernel': encoder has BatchNorm_0, first, s"
+  )
+  with pytest.raises(ValueError, match=said):
+    _run(1, optimisers={"toy": make_adam(frozen=("encoder/third/kernel",))}, steps=0)
 
 
 def test_a_frozen_group_stays_and_a_multiplier_scales_the_step():

@@ -196,6 +196,44 @@ def project(points_cam: Array, camera: Camera) -> Array:
   return xp.stack([u, v], axis=-1)
 
 
+def back_project(points_px: Array, K: Array) -> Array:
+  """Unit vector to what a pixel shows, K⁻¹ (u, v, 1) over its length: [..., 2] -> [..., 3].
+
+  Lens distortion is left out of account.
+
+  Args:
+    K: intrinsics [..., 3, 3] px of the image that the points are of.
+  """
+  xp = _namespace(points_px, K)
+  y = (points_px[..., 1] - K[..., 1, 2]) / K[..., 1, 1]
+  x = (points_px[..., 0] - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
+  ray = xp.stack([x, y, xp.ones_like(x)], axis=-1)
+  return ray / xp.sqrt(xp.sum(ray * ray, axis=-1))[..., None]
+
+
+def rotation_to_optical_axis(ray: Array) -> Array:
+  """The smallest rotation R with R r = (0, 0, 1): a camera turned to look along r (P3 §3.4).
+
+  With v = r × (0, 0, 1) it is I + [v] + [v]² / (1 + r_z). Points turned by it have the coordinates
+  that the turned camera, in the same place, gives them. A mirror x → −x of the ray mirrors R.
+
+  Args:
+    ray: unit vectors [..., 3] in the camera's axes, before the camera (r_z > 0).
+
+  Returns:
+    [..., 3, 3].
+  """
+  xp = _namespace(ray)
+  x, y, z = ray[..., 0], ray[..., 1], ray[..., 2]
+  share = 1.0 / (1.0 + z)
+  rows = (
+    (1.0 - x * x * share, -x * y * share, -x),
+    (-x * y * share, 1.0 - y * y * share, -y),
+    (x, y, z),
+  )
+  return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
 # --- alignment of poses ------------------------------------------------------------------------
 
 

@@ -133,3 +133,30 @@ def test_procrustes_ignores_joints_without_weight():
   np.testing.assert_allclose(
     geometry.procrustes_align(pose, target, weight)[:4], target[:4], atol=1e-12
   )
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_a_turned_camera_sees_its_rays_point_in_the_centre(xp):
+  camera = _camera()._replace(distortion=np.zeros(5))
+  points = np.array([[300.0, -200, 2500], [-700, 100, 3000], [0, 0, 900]])
+  pixels = geometry.project(points, camera)
+  rays = geometry.back_project(xp.asarray(pixels), xp.asarray(camera.K))
+  lengths = np.linalg.norm(points, axis=-1)
+  np.testing.assert_allclose(rays * lengths[:, None], points, rtol=1e-3, atol=1e-3)
+  R = np.asarray(geometry.rotation_to_optical_axis(rays))
+  np.testing.assert_allclose(R @ np.swapaxes(R, -1, -2), [np.eye(3)] * 3, atol=1e-5)
+  np.testing.assert_allclose(np.linalg.det(R), 1, rtol=1e-5)
+  np.testing.assert_allclose(np.einsum("nij,nj->ni", R, rays), [[0, 0, 1]] * 3, atol=1e-5)
+  # it is the smallest such rotation: by the angle between the ray and the axis
+  np.testing.assert_allclose((np.trace(R, axis1=1, axis2=2) - 1) / 2, rays[:, 2], rtol=1e-5)
+  np.testing.assert_allclose(R[2], np.eye(3), atol=1e-6)
+  # the camera turned by R[0], in the same place, shows the world's points where K R K⁻¹ says
+  world = geometry.camera_to_world(points, camera)
+  turned = camera._replace(R=R[0] @ camera.R, t_mm=R[0] @ camera.t_mm)
+  found = geometry.project(geometry.world_to_camera(world, turned), turned)
+  np.testing.assert_allclose(found[0], camera.K[:2, 2], atol=1e-2)
+  moved = camera.K @ R[0] @ np.linalg.inv(camera.K) @ np.append(pixels[1], 1)
+  np.testing.assert_allclose(found[1], moved[:2] / moved[2], rtol=1e-4)
+  np.testing.assert_allclose(
+    geometry.camera_centre(turned), geometry.camera_centre(camera), atol=0.1
+  )

@@ -101,9 +101,6 @@ def open_run(workdir: str) -> Any:
   for names in (known.loss_weights, known.optimiser.multipliers):  # those of the method
     for name in list(names):
       del names[name]
-  if "methods" in experiment.config:
-    for name in assembly.unused_sections(experiment.config) & set(known):
-      del known[name]  # of methods that came later
   config_check.check_keys(experiment.config, known, f"{workdir}/{CONFIG_FILE}")
   return experiment
 

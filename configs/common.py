@@ -132,8 +132,14 @@ def _drnet() -> ConfigDict:
 
 
 def _supervised() -> ConfigDict:
-  """Of a supervised network, the floor that no paper has; all ours."""
+  """Of a supervised network: the floor that no paper has, or the transfer of P3 §3.4."""
   supervised = ConfigDict()
+  supervised.subjects = ()  # names of those whose labels are learned from; (): all
+  supervised.label_count = 0  # how many labels, a number or a share; 0: all
+  supervised.normalise = "pose"  # one scale for all; or "joint", mean and deviation of each (P3)
+  supervised.centre_camera = False  # turn poses as if the camera looked at the person (P3)
+  supervised.mirror = 0.0  # probability of a mirrored crop and pose in training (P3: 0.5, ours)
+  supervised.crop = "true"  # the true box, or "detector", what the detector finds
   supervised.enlarge = 1.25  # side of the square crop, in longer sides of the true box
   supervised.shift = 0.1  # of the crop in training, in its sides
   supervised.scale = 0.15
@@ -307,8 +313,12 @@ def _report() -> ConfigDict:
 
 
 def supervised(config: ConfigDict) -> ConfigDict:
-  """Changes a configuration to train its encoder end to end on all labels."""
+  """Changes a configuration to train its encoder end to end on all labels.
+
+  Steps see as many frames: a sample is one of them.
+  """
   config.methods = ("supervised",)
+  config.batch_size *= 4
   config.loss_weights = ConfigDict({"pose": (1.0,)})
   config.optimiser.schedule = "cosine"
   config.optimiser.multipliers = ConfigDict({"encoder": 1.0, "head": 1.0})

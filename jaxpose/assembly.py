@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from jaxpose import building
 from jaxpose.shapes import FRAMES_PER_SAMPLE
 
-TEMPORAL, PAIR, VIEWS = "temporal", "pair", "views"  # parts of a batch
+TEMPORAL, PAIR, VIEWS, LABELLED = "temporal", "pair", "views", "labelled"  # parts of a batch
 
 
 class Context(NamedTuple):
@@ -18,7 +18,7 @@ class Context(NamedTuple):
     config: of the run.
     scene: the networks, which all methods of a run share.
     training: whether they are to learn; only then is the perceptual network needed.
-    label_statistics: gives the `supervised.LabelStatistics` of the training labels.
+    label_statistics: gives the `pose_target.LabelStatistics` of the training labels.
   """
 
   config: ConfigDict
@@ -64,9 +64,8 @@ def _build_drnet(context: Context) -> Any:
 def _build_supervised(context: Context) -> Any:
   from jaxpose.methods.supervised import build_supervised
 
-  encoder = context.scene.encoder.clone(time_invariant_size=0)
   options = building.make_supervised_options(context.config)
-  return build_supervised(encoder, context.label_statistics(), options)
+  return build_supervised(context.scene, context.label_statistics(), options)
 
 
 def _build_mv_css(context: Context) -> Any:
@@ -96,7 +95,7 @@ def _build_sync_flip(context: Context) -> Any:
 METHODS = {
   "dsl": Recipe(_build_dsl, TEMPORAL, ("dsl",)),
   "drnet": Recipe(_build_drnet, TEMPORAL, ("drnet",)),
-  "supervised": Recipe(_build_supervised, TEMPORAL, ("supervised",)),
+  "supervised": Recipe(_build_supervised, LABELLED, ("supervised",)),
   "mv_css": Recipe(_build_mv_css, VIEWS, ("views", "mv_css")),
   "nsd": Recipe(_build_nsd, VIEWS, ("views", "nsd")),
   "sync_flip": Recipe(_build_sync_flip, PAIR, ("pairs", "sync_flip")),
@@ -128,7 +127,7 @@ def parts(config: ConfigDict) -> set[str]:
 
 def frames_per_example(config: ConfigDict) -> int:
   """How many frames all parts of a batch have for one example."""
-  frames = {TEMPORAL: FRAMES_PER_SAMPLE, PAIR: 2, VIEWS: 4}
+  frames = {TEMPORAL: FRAMES_PER_SAMPLE, PAIR: 2, VIEWS: 4, LABELLED: 1}
   return sum(frames[part] for part in parts(config))
 
 

@@ -8,13 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpose import files, parameter_paths
-from jaxpose.data.index import Dataset
-from jaxpose.data.records import EMPTY
-from jaxpose.data.sampling import evenly_spread
 
 Variables = dict[str, Any]
-
-STATISTICS_FRAMES = 5000  # labelled frames that mean pose and scale are computed from, at most
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -129,6 +124,9 @@ def make_supervised_options(config: ConfigDict) -> Any:
     scale=supervised.scale,
     jitter=dict(supervised.jitter_strength) if supervised.jitter else None,
     stn_form=config.model.stn_form,
+    crop=supervised.crop,
+    centre_camera=supervised.centre_camera,
+    mirror=supervised.mirror,
   )
 
 
@@ -181,28 +179,23 @@ def make_pair_config(config: ConfigDict) -> Any:
   )
 
 
-def labelled_ids(dataset: Dataset) -> np.ndarray:
-  """The frames that have a 3D pose and are not empty."""
-  index = dataset.index
-  return np.flatnonzero(index.labelled & (index.present != EMPTY))
+def make_temporal(config: ConfigDict, *, train: bool) -> Any:
+  """Section `sampling`; outside of training with the share of falls that it ends with."""
+  from jaxpose.data.batches import TemporalConfig
 
-
-def compute_label_statistics(dataset: Dataset) -> Any:
-  """Mean pose and scale of up to `STATISTICS_FRAMES` labelled frames, evenly spaced.
-
-  Raises:
-    ValueError: the data set has no 3D labels.
-  """
-  from jaxpose.methods import supervised
-
-  ids = labelled_ids(dataset)
-  if not len(ids):
-    raise ValueError(
-      f"{dataset.directory}, split {dataset.split}, has no 3D labels: a supervised network needs"
-      " them"
-    )
-  poses, valid = dataset.read_poses(evenly_spread(ids, STATISTICS_FRAMES))
-  return supervised.compute_label_statistics(poses, valid, dataset.skeleton.root)
+  sampling = config.sampling
+  gravity = tuple((int(step), float(share)) for step, share in sampling.gravity)
+  return TemporalConfig(
+    near_max=sampling.near_max,
+    far_min=sampling.far_min,
+    far_max=sampling.far_max,
+    unit=sampling.unit,
+    gravity=gravity if train else ((0, gravity[-1][1]),),
+    spacing_min=sampling.spacing_min,
+    spacing_max=sampling.spacing_max,
+    second_far=sampling.second_far,
+    labels=config.dsl.pose2d,
+  )
 
 
 def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:

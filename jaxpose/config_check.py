@@ -101,7 +101,10 @@ _KINDS: dict[str, _Kind] = {
     ("scene.prior_scale", "scene.tight_scale", "scene.prior_location"), (_is_pair, "two numbers")
   ),
   **dict.fromkeys(
-    ("data.also", "probe.references", "optimiser.frozen", "model.start_groups"),
+    (
+      *("data.also", "probe.references", "optimiser.frozen", "model.start_groups"),
+      "supervised.subjects",
+    ),
     (_is_row(_is_text), "a list of texts"),
   ),
   "nsd.swap_probability": (
@@ -110,6 +113,8 @@ _KINDS: dict[str, _Kind] = {
   ),
   "views.gap_max": (lambda value: value is None or _is_number(value), "a finite number, or None"),
   "mv_css.normalise": (lambda value: type(value) is bool, "True or False"),
+  "supervised.label_count": (_is_label_count, "a number, a share, or 0 for all"),
+  "supervised.mirror": (lambda value: _is_number(value) and 0 <= value <= 1, "from 0 to 1"),
   "methods": (_is_row(_is_text, least=1), "a list of texts"),
   **dict.fromkeys(
     (

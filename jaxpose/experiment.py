@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import assembly, building, config_check, files
+from jaxpose import assembly, building, config_check, files, label_choice
 from jaxpose.data.index import Dataset, open_dataset
 from jaxpose.data.subjects import DETECTOR, subject_boxes
 
@@ -23,6 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 # What a method may be shown of a batch of frames.
 _FRAMES = ("image", "background", "box_px")
+_POINTED = ("K", "pose2d_px", "joint_valid")  # a supervised one, to turn its camera (P3 §3.4)
 
 # What may change between two starts of one run without making it another experiment.
 _NOT_FINGERPRINTED = ("export", "probe", "report", "name")
@@ -134,11 +135,17 @@ class Experiment:
     from jaxpose.data import pipeline
 
     parts = assembly.parts(self.config)
+    temporal = labelled = None
+    if assembly.TEMPORAL in parts:
+      temporal = building.make_temporal(self.config, train=split == "train")
+    if assembly.LABELLED in parts:
+      labelled = pipeline.LabelledFrames(self._labels(split).ids)
     return pipeline.make_batches(
       self._sources(split),
-      temporal=self._temporal(split) if assembly.TEMPORAL in parts else None,
+      temporal=temporal,
       pair=building.make_pair_config(self.config) if assembly.PAIR in parts else None,
       views=building.make_views_config(self.config) if assembly.VIEWS in parts else None,
+      labelled=labelled,
       image_size=self.image_size,
       batch_size=self.config.batch_size,
       seed=seed,
@@ -146,26 +153,6 @@ class Experiment:
       host_count=over.processes if over else 1,
       workers=self.config.data.workers if split == "train" else 0,
       prefetch=self.config.data.prefetch,
-    )
-
-  def _temporal(self, split: str) -> Any:
-    """Section `sampling`; other splits have the share of falls that training ends with."""
-    from jaxpose.data.batches import TemporalConfig
-
-    sampling = self.config.sampling
-    gravity = tuple((int(step), float(share)) for step, share in sampling.gravity)
-    if split != "train":
-      gravity = ((0, gravity[-1][1]),)
-    return TemporalConfig(
-      near_max=sampling.near_max,
-      far_min=sampling.far_min,
-      far_max=sampling.far_max,
-      unit=sampling.unit,
-      gravity=gravity,
-      spacing_min=sampling.spacing_min,
-      spacing_max=sampling.spacing_max,
-      second_far=sampling.second_far,
-      labels=self.is_supervised or self.config.dsl.pose2d,
     )
 
   def _sources(self, split: str) -> list[Any]:
@@ -238,14 +225,44 @@ class Experiment:
         " reconstructs nothing; launch/probe.py scores it"
       )
 
-  @functools.cached_property
+  @property
   def label_statistics(self) -> Any:
-    """Mean pose and scale of the training labels, a `supervised.LabelStatistics`."""
-    return building.compute_label_statistics(self.dataset("train"))
+    """Mean and scale of what is learned of the labels, a `pose_target.LabelStatistics`."""
+    return self._statistics[0]
+
+  @property
+  def mean_pose_mm(self) -> np.ndarray:
+    """Mean of the poses that are learned from, in the axes of the camera: [J, 3]."""
+    return self._statistics[1]
+
+  @functools.cached_property
+  def _statistics(self) -> Any:
+    values = self.config.supervised
+    return label_choice.compute_statistics(
+      self.train_datasets(),
+      self._labels("train").ids,
+      normalise=values.normalise,
+      centre_camera=values.centre_camera,
+    )
+
+  @functools.cache  # noqa: B019  an experiment lives as long as the program
+  def _labels(self, split: str) -> label_choice.LabelChoice:
+    """The labels that a supervised network learns from, or all of another split."""
+    values, train = self.config.supervised, split == "train"
+    return label_choice.choose_labels(
+      [source.dataset for source in self._sources(split)],
+      subjects=tuple(values.subjects) if train else (),
+      count=values.label_count if train else 0,
+      seed=self.config.seed,
+    )
 
   def count_labels(self) -> int:
-    """How many frames a supervised network learns from."""
-    return sum(len(building.labelled_ids(dataset)) for dataset in self.train_datasets())
+    """How many frames a supervised network learns from; of others, all that have labels."""
+    return self._labels("train").size if self.is_supervised else self.count_all_labels()
+
+  def count_all_labels(self) -> int:
+    """How many training frames have labels."""
+    return sum(len(label_choice.labelled_ids(dataset)) for dataset in self.train_datasets())
 
   def train_datasets(self) -> list[Dataset]:
     """The training data, with those of `config.data.also`."""
@@ -353,7 +370,8 @@ class Experiment:
   def make_embed(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
     """(batch of frames) -> what the method's `embed` gives, as numpy.
 
-    A true box in the batch is handed on to the method.
+    A true box in the batch is handed on to the method, and to a supervised one calibration and 2D
+    pose too.
     """
     return self._jitted(self._trained_method.embed, variables)
 
@@ -397,9 +415,10 @@ class Experiment:
 
     placed = jax.device_put(variables)
     compiled, crop = jax.jit(function), self._subject_crop
+    shown = (*_FRAMES, *(_POINTED if self.is_supervised else ()))
 
     def call(batch: Batch) -> dict[str, np.ndarray]:
-      frames = {name: batch[name] for name in _FRAMES if name in batch}
+      frames = {name: batch[name] for name in shown if name in batch}
       if crop is not None:
         frames["subject_px"] = subject_boxes(frames, crop)
       return jax.device_get(compiled(placed, frames))

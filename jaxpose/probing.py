@@ -27,6 +27,7 @@ from jaxpose.evaluation.targets import POSE3D, Target
 from jaxpose.export import RANDOM_PREFIX, TEST, TRAIN
 
 TRAINED, RANDOM, SUPERVISED = "trained", "random", "supervised"
+FINE_TUNED = "fine-tuned"  # a supervised network that started from another run
 Path = str | os.PathLike[str]
 
 _SCORED = ("frame", "sequence", "present", "box_px", "pose3d_mm", "joint_valid")
@@ -207,8 +208,9 @@ def score_supervised(
 ) -> ProbeResults:
   """Scores a supervised network on the test frames that a probe would be scored on.
 
-  Writes to `probe` in its workdir: the tables, and `reference.json`, whose row `supervised` stands
-  in the tables of probes that name it. Beside it stands the mean pose of the training labels.
+  Writes to `probe` in its workdir: the tables, and `reference.json`, whose row `supervised`, or
+  `fine-tuned` where it started from another run, stands in the tables of probes that name it, at
+  the number of labels that it learned from. Beside it stands the mean pose of these labels.
   Frames without a true box cannot be cropped: they are left out, which the progress says.
 
   Args:
@@ -224,6 +226,8 @@ def score_supervised(
   frames = _predict_frames(experiment, experiment.make_embed(experiment.restore(which)), progress)
   test = protocols.labelled_frames(frames, skeleton, split=TEST)
   boxed = np.isfinite(frames["box_px"][test.rows]).all(axis=-1)
+  if experiment.config.supervised.crop != "true":  # the detector finds one in every frame
+    boxed = np.ones_like(boxed)
   if not boxed.any():
     raise ValueError("no test frame has both a 3D pose and a true box: nothing to score")
   if not boxed.all():
@@ -231,14 +235,15 @@ def score_supervised(
   true, valid = test.poses_mm[boxed], test.valid[boxed]
   sequences = protocols.sequence_names(frames, test.rows[boxed])
   labels, seed = experiment.count_labels(), int(experiment.config.seed)
+  own = FINE_TUNED if experiment.config.model.start_from else SUPERVISED
   poses = {
-    probe.MEAN_POSE: np.broadcast_to(experiment.label_statistics.mean_mm, true.shape),
-    SUPERVISED: frames["pose_mm"][test.rows][boxed],
+    probe.MEAN_POSE: np.broadcast_to(experiment.mean_pose_mm, true.shape),
+    own: frames["pose_mm"][test.rows][boxed],
   }
   records = {}
   for row, predicted in poses.items():
     scores = metrics.pose_metrics(predicted, true, valid, root=skeleton.root)
-    seconds = round(time.monotonic() - begin, 3) if row == SUPERVISED else 0.0
+    seconds = round(time.monotonic() - begin, 3) if row == own else 0.0
     errors = metrics.sequence_errors(predicted, true, valid, sequences, root=skeleton.root)
     records[row] = ProbeRecord(row, labels, seed, scores, seconds, errors)
   results = ProbeResults(
@@ -255,11 +260,13 @@ def score_supervised(
   )
   out = experiment.workdir / "probe"
   probe_report.write_probe_report(out, results)
-  reference = Reference(records[SUPERVISED], skeleton.num_joints, len(test.rows))
+  reference = Reference(records[own], skeleton.num_joints, len(test.rows))
   name = metrics.metric_name("N-MPJPE", skeleton.num_joints)
-  found, base = (records[row].metrics[name] for row in (SUPERVISED, probe.MEAN_POSE))
+  found, base = (records[row].metrics[name] for row in (own, probe.MEAN_POSE))
+  for line in metrics.describe_variants(records[own].metrics):
+    progress(f"probe: {line}")
   progress(
-    f"probe: supervised, {labels} labels, seed {seed}: {name} {found:.1f} mm, {found / base:.3f} of"
+    f"probe: {own}, {labels} labels, seed {seed}: {name} {found:.1f} mm, {found / base:.3f} of"
     f" the mean pose's; {save_reference(out, reference)}"
   )
   return results
@@ -271,7 +278,7 @@ def _count_frames(
   train = [dataset.index for dataset in experiment.train_datasets()]
   return {
     "train": sum(index.num_frames for index in train),
-    "train_labelled": experiment.count_labels(),
+    "train_labelled": experiment.count_all_labels(),
     "train_left_out_empty": sum(int((i.labelled & (i.present == EMPTY)).sum()) for i in train),
     "train_left_out_root_unknown": 0,  # those have no weight in training, but aren't counted
     "test": experiment.dataset(TEST).num_frames,

@@ -1,18 +1,15 @@
 """Every value of a configuration reaches what it is of, also when it has been JSON."""
 
 import json
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from tiny_data import LEG
 
 from configs import dsl, supervised
 from jaxpose import building
-from jaxpose.data.index import Dataset
 from jaxpose.method import Objective
 from jaxpose.methods.drnet import GROUP, DrnetOptions
 from jaxpose.methods.dsl import DslOptions
@@ -153,6 +150,9 @@ def test_options_of_a_supervised_network():
     **{
       "model.crop_size": 40,
       "model.stn_form": "plane",
+      "supervised.crop": "detector",
+      "supervised.mirror": 0.3,
+      "supervised.centre_camera": True,
       "supervised.enlarge": 1.7,
       "supervised.shift": 0.15,
       "supervised.scale": 0.25,
@@ -160,7 +160,15 @@ def test_options_of_a_supervised_network():
     },
   )
   expected = SupervisedOptions(
-    crop_size=40, enlarge=1.7, shift=0.15, scale=0.25, jitter=STRENGTH, stn_form="plane"
+    crop="detector",
+    crop_size=40,
+    enlarge=1.7,
+    shift=0.15,
+    scale=0.25,
+    jitter=STRENGTH,
+    mirror=0.3,
+    centre_camera=True,
+    stn_form="plane",
   )
   assert building.make_supervised_options(config) == expected
   config.supervised.jitter = False
@@ -292,65 +300,6 @@ def test_boxes_are_watched_where_there_is_a_detector():
   (only,) = building.make_watches(make_config(**changes, **{"scene.decode": False}))
   assert only == box
   assert building.make_watches(make_config(supervised)) == ()
-
-
-# --- labels ------------------------------------------------------------------------------------
-
-
-class Labelled(Dataset):
-  """A data set of n frames: every third has no label, every fifth is empty."""
-
-  directory, split, skeleton = "/data/x", "train", LEG
-
-  def __init__(self, n):
-    i = np.arange(n)
-    present = np.where(i % 5, np.where(i % 2, 1, -1), 0)
-    self.index = types.SimpleNamespace(labelled=i % 3 > 0, present=present)
-    self.read = None
-
-  def poses(self, ids):
-    """Root at (id, 0, 0); the knee id mm, the ankle 7 mm beside it."""
-    poses = np.zeros((len(ids), 3, 3))
-    poses[..., 0] = np.asarray(ids)[:, None]
-    poses[:, 1, 1] = ids
-    poses[:, 2, 2] = 7
-    return poses
-
-  def read_poses(self, ids):
-    self.read = ids
-    return self.poses(ids), np.ones((len(ids), 3), bool)
-
-
-def test_labelled_frames_are_those_with_a_pose_that_may_show_somebody():
-  # not 0, 3, 6, ...: no label; not 5, 10: empty; unknown presence counts
-  np.testing.assert_array_equal(building.labelled_ids(Labelled(12)), [1, 2, 4, 7, 8, 11])
-
-
-def test_label_statistics_are_of_all_labels_where_they_are_few():
-  dataset = Labelled(12)
-  found = building.compute_label_statistics(dataset)
-  np.testing.assert_array_equal(dataset.read, [1, 2, 4, 7, 8, 11])
-  # (1 + 2 + 4 + 7 + 8 + 11) / 6 = 5.5; squares of deviations 20.25 + 12.25 + 2.25 + 2.25 + 6.25 +
-  # 30.25 = 73.5 in one of 3 x 3 coordinates of six frames
-  np.testing.assert_allclose(found.mean_mm, [[0, 0, 0], [0, 5.5, 0], [0, 0, 7]])
-  assert found.scale_mm == pytest.approx(np.sqrt(73.5 / 54))
-  assert found.root == (0,)
-
-
-def test_label_statistics_are_of_evenly_spaced_frames_where_they_are_many(monkeypatch):
-  monkeypatch.setattr(building, "STATISTICS_FRAMES", 3)
-  dataset = Labelled(12)
-  found = building.compute_label_statistics(dataset)
-  # places 0, 2.5 and 5 of six; 2.5 rounds to 2
-  np.testing.assert_array_equal(dataset.read, [1, 4, 11])
-  np.testing.assert_allclose(found.mean_mm[1], [0, 16 / 3, 0], rtol=1e-6)
-
-
-def test_data_without_labels_are_named():
-  dataset = Labelled(12)
-  dataset.index.labelled[:] = False
-  with pytest.raises(ValueError, match="/data/x, split train, has no 3D labels"):
-    building.compute_label_statistics(dataset)
 
 
 # --- weights from files ------------------------------------------------------------------------

@@ -43,6 +43,9 @@ def test_all_configurations_pass_and_every_checked_key_is_one():
     ("training.profile_steps", (3,), "first step, last step"),
     ("training.profile_steps", (4, 3), "first step, last step"),
     ("methods", (), "texts"),
+    ("supervised.mirror", 1.5, "from 0 to 1"),
+    ("supervised.subjects", (1,), "texts"),
+    ("supervised.label_count", (100,), "a number, a share"),
   ],
 )
 def test_a_value_of_another_kind_is_named(tmp_path, key, value, word):
@@ -82,6 +85,16 @@ def test_a_configuration_that_lacks_a_value_is_named(tmp_path):
     del old[name]
   (tmp_path / "config.json").write_text(json.dumps(old))
   assert cli.open_run(str(tmp_path)).fingerprint()
+  # what its method doesn't read it may lack
+  values = dsl.get_config("smoke").to_dict()
+  del values["supervised"]["mirror"], values["drnet"]
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  assert cli.open_run(str(tmp_path)).config.name == "smoke"
+  values = supervised.get_config("smoke").to_dict()
+  del values["supervised"]["mirror"]
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  with pytest.raises(ValueError, match="section 'supervised', has no 'mirror'"):
+    cli.open_run(str(tmp_path))
   for module in (dsl, supervised):
     Experiment(module.get_config("smoke"), tmp_path).save_config()
     assert cli.open_run(str(tmp_path)).config.name == "smoke"

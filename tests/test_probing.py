@@ -32,8 +32,10 @@ class Run:
 
   def __init__(self, workdir):
     self.workdir = workdir
-    self.config = types.SimpleNamespace(seed=3)
-    self.label_statistics = types.SimpleNamespace(mean_mm=MEAN)
+    supervised = types.SimpleNamespace(crop="true")
+    model = types.SimpleNamespace(start_from="")
+    self.config = types.SimpleNamespace(seed=3, supervised=supervised, model=model)
+    self.mean_pose_mm = MEAN
 
   def dataset(self, split):
     index = types.SimpleNamespace(
@@ -49,6 +51,9 @@ class Run:
 
   def count_labels(self):
     return 3
+
+  def count_all_labels(self):
+    return 8
 
   def fingerprint(self):
     return "f"
@@ -90,6 +95,7 @@ def test_a_supervised_network_is_scored_on_the_frames_of_a_probe(tmp_path):
   results = probing.score_supervised(Run(tmp_path), progress=lines.append)
   # frame 2 has no pose, frame 1 no box; the padded last frame counts once: frames 0, 3, 4
   assert results.frames["test_labelled"] == 3
+  assert results.frames["train_labelled"] == 8  # of which three were learned from
   assert results.frames["train"] == 2 * 6  # those of `data.also`, too
   assert results.frames["train_left_out_empty"] == 2 * 1
   assert results.rows == ["mean pose", "supervised"]
@@ -110,6 +116,28 @@ def test_a_supervised_network_is_scored_on_the_frames_of_a_probe(tmp_path):
   assert (reference.num_joints, reference.test_frames) == (3, 4)  # a probe scores frame 1 too
   assert "| 3 | supervised |" in (tmp_path / "probe" / "results.md").read_text()
   assert "0.000 of the mean pose's" in lines[-1]
+
+
+def test_a_network_that_started_from_another_run_has_a_row_of_its_own(tmp_path):
+  run = Run(tmp_path)
+  run.config.model.start_from = "runs/dsl"
+  lines = []
+  results = probing.score_supervised(run, progress=lines.append)
+  assert results.rows == ["mean pose", "fine-tuned"]
+  assert load_reference(tmp_path / "probe" / "reference.json").record.row == "fine-tuned"
+  # errors 0, 100 and 400 mm: over three joints, over two, and 3/2 of the former
+  said = "MPJPE in mm: 166.7 (3 joints), 250.0 (2 joints without root), 250.0 (3 joints x3/2)"
+  assert f"probe: {said}" in lines
+  for name in ("N-MPJPE", "P-MPJPE"):
+    (line,) = (line for line in lines if line.startswith(f"probe: {name} in mm:"))
+    assert "without root" in line
+
+
+def test_the_detector_finds_a_box_in_every_test_frame(tmp_path):
+  run = Run(tmp_path)
+  run.config.supervised.crop = "detector"
+  results = probing.score_supervised(run, progress=lambda line: None)
+  assert results.frames["test_labelled"] == 4  # frame 1 too, which has no true box
 
 
 def test_test_frames_without_a_box_are_said(tmp_path):

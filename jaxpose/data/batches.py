@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from jaxpose.data import curriculum, pair_batch, pairs, sampling, views
 from jaxpose.data.clock import Clock, make_clock, uniform
+from jaxpose.data.labelled import LabelledFrames
 from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.sources import (
   Source,
@@ -25,8 +26,9 @@ from jaxpose.data.views import ViewsConfig
 # Streams of random numbers: every kind of draw has its own.
 _TEMPORAL_SOURCE, _PAIR_SOURCE, _VIEWS_SOURCE = 30, 31, 32
 
-# What a method may learn from.
+# What a method may learn from of the frames of a sample.
 TRAINING_LABELS = ("present", "box_px", "pose2d_px", "pose3d_mm", "joint_valid")
+CAMERA_LABELS = (*TRAINING_LABELS, "K")  # of a frame that is learned from alone
 
 Batch = dict[str, dict[str, np.ndarray]]
 
@@ -91,21 +93,26 @@ class BatchMaker:
     host_index: int,
     host_count: int,
     views: ViewsConfig | None = None,
+    labelled: LabelledFrames | None = None,
   ):
     if not sources:
       raise ValueError("a loader needs at least one data set")
-    if temporal is None and pair is None and views is None:
-      raise ValueError("neither temporal samples, nor pairs, nor views are asked for")
+    if temporal is None and pair is None and views is None and labelled is None:
+      raise ValueError(
+        "neither temporal samples, nor pairs, nor views, nor labelled frames are asked for"
+      )
     if batch_size % host_count or not 0 <= host_index < host_count:
       raise ValueError(
         f"host {host_index} of {host_count}: a global batch of {batch_size} cannot be shared evenly"
       )
     check_weights(sources)
     skeletons = {source.dataset.skeleton.joints for source in sources}
-    if temporal is not None and temporal.labels and len(skeletons) > 1:
+    asked = labelled is not None or (temporal is not None and temporal.labels)
+    if asked and len(skeletons) > 1:
       raise ValueError("labels are asked for of data sets whose skeletons differ: use one of them")
     self.sources = tuple(sources)
     self.temporal, self.pair, self.views = temporal, pair, views
+    self.labelled = labelled
     self.batch_size, self.seed = batch_size, seed
     self.image_size = self.sources[0].dataset.output_size(image_size)
     self.host_index, self.host_count = host_index, host_count
@@ -136,6 +143,7 @@ class BatchMaker:
       "temporal": None if self.temporal is None else repr(self.temporal),
       "pair": None if self.pair is None else repr(self.pair),
       "views": None if self.views is None else repr(self.views),
+      "labelled": None if self.labelled is None else self.labelled.describe(),
       "data": [describe(source) for source in self.sources],
     }
 
@@ -153,6 +161,8 @@ class BatchMaker:
       batch["pair"] = self._pair_batch(examples)
     if self.views is not None:
       batch["views"] = self._views_batch(examples)
+    if self.labelled is not None:
+      batch["labelled"] = self._labelled_batch(self.labelled, examples)
     return batch
 
   def draw_temporal(
@@ -273,6 +283,14 @@ class BatchMaker:
       "subject": columns["subject"][:, 0],
       "example": examples.astype(np.uint32),
     }
+
+  def _labelled_batch(
+    self, labelled: LabelledFrames, examples: Int[np.ndarray, " b"]
+  ) -> dict[str, np.ndarray]:
+    source, ids = labelled.draw(self.seed, examples)
+    batch, _ = self._read(source, ids[:, None], 0, CAMERA_LABELS)
+    del batch["background"]
+    return {name: x[:, 0] for name, x in batch.items()} | {"example": examples.astype(np.uint32)}
 
   def _read(
     self,

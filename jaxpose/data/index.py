@@ -249,7 +249,14 @@ class Dataset:
   def read_poses(
     self, ids: Int[np.ndarray, " n"]
   ) -> tuple[Float[np.ndarray, "n J 3"], Bool[np.ndarray, "n J"]]:
-    """3D poses (mm, camera frame) and which joints are valid; decodes no image.
+    """3D poses (mm, camera frame) and which joints are valid, see `read_labels`."""
+    labels = self.read_labels(ids, ("pose3d_mm", "joint_valid"))
+    return labels["pose3d_mm"], labels["joint_valid"]
+
+  def read_labels(
+    self, ids: Int[np.ndarray, " n"], names: Collection[str] = LABELS
+  ) -> dict[str, np.ndarray]:
+    """Labels `names` of `LABELS`, px of the frames as they are stored; decodes no image.
 
     Raises:
       IndexError: an id is out of range.
@@ -257,15 +264,14 @@ class Dataset:
     """
     ids = np.asarray(ids, np.int64)
     self._check_ids(ids)
-    labels = self.make_labels(len(ids), ("pose3d_mm", "joint_valid"))
-    for i, data in enumerate(self._shards.read(ids)):
+    labels = self.make_labels(len(ids), names)
+    wanted = tuple(name for name in records.LABEL_FIELDS if name in labels)
+    for i, (track, data) in enumerate(zip(self.index.track_of(ids), self._shards.read(ids))):
       try:
-        record = records.parse_record(data, tuple(labels))
-        for name, array in labels.items():
-          array[i] = record[name]
+        self._fill_labels(labels, [i], track, records.parse_record(data, wanted), np.eye(3))
       except ValueError as error:
         raise ValueError(f"{self._where}, record {ids[i]}: {error}") from error
-    return labels["pose3d_mm"], labels["joint_valid"]
+    return labels
 
   def _check_ids(self, ids: Int[np.ndarray, " n"]) -> None:
     if ids.size and (ids.min() < 0 or ids.max() >= self.num_frames):

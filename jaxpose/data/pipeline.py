@@ -18,6 +18,7 @@ from jaxpose.data import batches
 from jaxpose.data.batches import Batch, BatchMaker, TemporalConfig
 from jaxpose.data.handover import Opener, Pool
 from jaxpose.data.index import Dataset
+from jaxpose.data.labelled import LabelledFrames
 from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.sources import Source
 from jaxpose.data.views import ViewsConfig
@@ -48,6 +49,7 @@ def make_batches(
   image_size: tuple[int, int] | None,
   pair: PairConfig | None = None,
   views: ViewsConfig | None = None,
+  labelled: LabelledFrames | None = None,
   host_index: int = 0,
   host_count: int = 1,
   workers: int = 0,
@@ -64,6 +66,7 @@ def make_batches(
     image_size: (height, width) of frames; None keeps the data set's one size.
     pair: pairs of views; None for none.
     views: two cameras at two instants; None for none.
+    labelled: the frames that single labelled frames are drawn from; None for none.
     host_index, host_count: which share of each batch this process reads.
     workers: loader processes; 0 reads ahead in a thread of this process.
     prefetch: batches kept ready, by the thread or all workers together.
@@ -79,6 +82,7 @@ def make_batches(
     temporal=temporal,
     pair=pair,
     views=views,
+    labelled=labelled,
     batch_size=batch_size,
     seed=seed,
     image_size=image_size,
@@ -106,6 +110,8 @@ class BatchIterator:
     views: image, background uint8 [B, 4, H, W, 3], of camera a and b at time 1, a and b at time 2;
       frame, camera int32 [B, 4]; sequence, subject int32 [B]; example uint32 [B]; where asked for,
       rotation float32 [B, 4, 3, 3], R from world to each frame's camera
+    labelled: image uint8 [B, H, W, 3]; present int32 [B]; box_px, pose2d_px, pose3d_mm, joint_valid
+      as above, [B, ...]; K float32 [B, 3, 3]; example uint32 [B]
 
   as far as asked for. `close` it, or use it in a `with` statement, to end its workers. Where one of
   them is killed all are started again, at the same batch.
@@ -299,6 +305,7 @@ def _check_shared_memory(maker: BatchMaker, count: int) -> None:
   frames = 8 * (maker.temporal is not None) + 8 * (maker.views is not None)
   if maker.pair is not None:
     frames += 6 if maker.pair.substitute else 4
+  frames += maker.labelled is not None
   needed = maker.batch_size // maker.host_count * frames * height * width * 3 * count
   free = shutil.disk_usage(_SHARED_MEMORY).free
   if needed > free:

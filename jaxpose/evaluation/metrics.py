@@ -6,7 +6,7 @@ entered. All functions take any leading axes and a validity mask; what a joint t
 holds (NaN too) has no influence.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -186,6 +186,16 @@ def metric_name(metric: str, num_joints: int, variant: str = WITH_ROOT) -> str:
     RESCALED: f"{num_joints} joints x{num_joints}/{num_joints - 1}",
   }[variant]
   return f"{metric}/{suffix}"
+
+
+def describe_variants(scores: Mapping[str, float]) -> list[str]:
+  """A line for each error of `pose_metrics` in mm with all of its variants, each under its name."""
+  lines = []
+  for name in _ALIGNMENTS:
+    found = {key: value for key, value in scores.items() if key.startswith(f"{name}/")}
+    values = ", ".join(f"{value:.1f} ({key.partition('/')[2]})" for key, value in found.items())
+    lines.append(f"{name} in mm: {values}")
+  return lines
 
 
 def _variants(

@@ -1,32 +1,34 @@
-"""The supervised floor: a network of the encoder's size, trained end to end on all labels.
+"""A pose network trained on labels: the floor of the tables, and the transfer of P3 §3.4.
 
-No paper's method: it says how much of a pose a network of that size can read from these pictures,
-with the true box and every label, and so what a probe on a self-supervised encoder can hope for.
+From random weights, the true box and every label it says how much of a pose a network of the
+encoder's size can read from these pictures, and so what a probe on a self-supervised encoder can
+hope for. Started from another run's networks it fine-tunes them, whole (P2 Fig. 9) or in part.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxpose import parallel
 from jaxpose.losses.pose import pose_l2
 from jaxpose.method import Method, Objective, Terms, Variables
-from jaxpose.methods import batching
+from jaxpose.methods import batching, pose_target
 from jaxpose.methods.colour_jitter import colour_jitter
+from jaxpose.methods.pose_target import LabelStatistics
 from jaxpose.methods.subject_crops import crop_boxes
 from jaxpose.models import stn
 from jaxpose.models.pose_network import PoseNetwork
-from jaxpose.models.scene import Encoder
+from jaxpose.models.scene import Scene
 
 # Draws of one frame, each with a key of its own.
-_JITTER, _BOX = range(2)
+_JITTER, _BOX, _MIRROR = range(3)
 _EMPTY = 0  # of `present`
+TRUE, DETECTOR = "true", "detector"  # whose boxes are cropped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,77 +36,85 @@ class SupervisedOptions:
   """What the network sees; the values are in configs/common.py.
 
   Attributes:
+    crop: `TRUE`, a square around the true box; or `DETECTOR`, the box that the detector finds,
+      windowed, as a self-supervised encoder saw it.
     crop_size: side of the crop, px.
     enlarge: side of the square that is cropped, in longer sides of the true box.
-    shift, scale: in training the square's centre moves by up to `shift` of its side along each
-      axis, after its side has changed by a factor from [1 − scale, 1 + scale].
+    shift, scale: in training the crop's centre moves by up to `shift` of its side along each axis,
+      after its sides have changed by a factor from [1 − scale, 1 + scale].
     jitter: colour jitter in training, the keyword arguments of `colour_jitter`; None: off.
+    mirror: probability of a mirrored crop and pose in training.
+    centre_camera: poses are learned as if the camera looked at the person (P3 §3.4).
     stn_form: see `stn.crop`.
   """
 
+  crop: str
   crop_size: int
   enlarge: float
   shift: float
   scale: float
   jitter: dict[str, float] | None
+  mirror: float
+  centre_camera: bool
   stn_form: stn.Form
 
 
-class LabelStatistics(NamedTuple):
-  """What poses are standardised with: (x − mean) / scale, root-centred.
-
-  Attributes:
-    mean_mm: mean pose [J, 3].
-    scale_mm: root mean square of the deviations from it, one number.
-    root: joints whose mean is the origin.
-  """
-
-  mean_mm: Float[np.ndarray, "J 3"]
-  scale_mm: float
-  root: tuple[int, ...]
-
-
-def compute_label_statistics(
-  poses_mm: Float[np.ndarray, "N J 3"], valid: Bool[np.ndarray, "N J"], root: Sequence[int]
-) -> LabelStatistics:
-  """Statistics of the poses whose root is valid; a joint that never is valid has mean 0.
-
-  Raises:
-    ValueError: there is no such pose.
-  """
-  rooted = valid[:, list(root)].all(axis=1)
-  if not rooted.any():
-    raise ValueError("no training frame has a 3D pose with a valid root to learn from")
-  known = valid[rooted][..., None]
-  poses = np.where(known, poses_mm[rooted], 0.0).astype(np.float64)
-  poses = np.where(known, poses - poses[:, list(root)].mean(axis=1, keepdims=True), 0.0)
-  count = known.sum(axis=0)
-  mean = poses.sum(axis=0) / np.maximum(count, 1)
-  square = np.where(known, (poses - mean) ** 2, 0.0).sum() / (3 * count.sum())
-  return LabelStatistics(mean.astype(np.float32), float(np.sqrt(square)) or 1.0, tuple(root))
-
-
 def build_supervised(
-  encoder: Encoder, statistics: LabelStatistics, options: SupervisedOptions
+  scene: Scene, statistics: LabelStatistics, options: SupervisedOptions
 ) -> Method:
-  """The encoder and a linear layer, from the square around the true box to the root-centred pose.
+  """The scene's encoder and a linear layer, from a crop of the person to the root-centred pose.
 
   One term, `pose`: Σ_j v_j ‖p̂_j − p_j‖² / Σ_j v_j of each frame (P2 eq. 15) in standardised units;
-  frames that are empty or have no box, no pose or no root have weight 0. The statistics stand in
-  `variables["frozen"]`, so that a checkpoint predicts in mm by itself. The crop isn't windowed: the
-  true box leaves no gradient to tame.
+  frames that are empty or have no pose, no root or, where that is cropped, no true box have weight
+  0. The statistics stand in `variables["frozen"]`, so that a checkpoint predicts in mm by itself.
+  Around the true box the crop isn't windowed: that box leaves no gradient to tame.
 
-  `embed` needs `box_px` beside the image and gives pose_mm [B, J, 3], root-centred, and
-  time_variant; where the box is NaN, of the whole frame.
+  `embed` needs, beside the image, `box_px` where that is cropped and `pose_target.TURNED_BY` where
+  the camera is turned. It gives pose_mm [B, J, 3], root-centred, in the axes of the camera as it
+  stands, and time_variant; where the box is NaN, of the whole frame.
+
+  Raises:
+    ValueError: there are no such crops, or no detector to take them; or a mirror is asked for and
+      the skeleton has no left and right.
   """
-  network = PoseNetwork(encoder, len(statistics.mean_mm))
-  objective = Objective(terms=("pose",), parameters=("encoder", "head"))
+  if options.crop not in (TRUE, DETECTOR):
+    raise ValueError(
+      f"config.supervised.crop is {options.crop!r}: choose one of {TRUE}, {DETECTOR}"
+    )
+  if options.crop == DETECTOR and scene.detector is None:
+    raise ValueError(
+      f"config.supervised.crop is {DETECTOR!r}, but config.model.detector names none: crop the"
+      f" {TRUE!r} boxes"
+    )
+  if options.mirror and statistics.mirrored == tuple(range(len(statistics.mirrored))):
+    raise ValueError(
+      "config.supervised.mirror: the skeleton names no left and right joints to exchange; set it to"
+      " 0"
+    )
+  network = PoseNetwork(
+    scene.encoder.clone(time_invariant_size=0),
+    len(statistics.mean_mm),
+    scene.detector if options.crop == DETECTOR else None,
+    scene.detector_shrink,
+  )
+  finder = ("detector",) if options.crop == DETECTOR else ()
+  objective = Objective(terms=("pose",), parameters=(*finder, "encoder", "head"))
   return Method(
     init=functools.partial(_init, network, statistics, options),
-    terms=functools.partial(_terms, network, statistics.root, options),
-    embed=functools.partial(_embed, network, statistics.root, options),
+    terms=functools.partial(_terms, network, statistics, options),
+    embed=functools.partial(_embed, network, statistics, options),
     objectives={"supervised": objective},
   )
+
+
+def move_boxes(
+  box: Float[Array, "N 4"], draws: Float[Array, "N 3"], options: SupervisedOptions
+) -> Float[Array, "N 4"]:
+  """Found STN boxes with sides (1 + scale · draw₀) as long, moved by shift · draws of these."""
+  scale = box[:, :2] * (1.0 + options.scale * draws[:, :1])
+  # A side is 2 s long in coordinates from −1 to 1.
+  shift = box[:, 2:] + 2.0 * scale * options.shift * draws[:, 1:]
+  return jnp.concatenate([scale, shift], axis=1)
 
 
 # --- the functions of the method, on a given network ---------------------------------------------
@@ -117,9 +127,10 @@ def _init(
   rng: Key[Array, ""],
   batch: dict[str, Any],
 ) -> Variables:
-  del batch  # crops have one size
-  empty = jnp.zeros((2, options.crop_size, options.crop_size, 3))
-  variables = jax.jit(network.init, static_argnums=2)(rng, empty, True)
+  images = batching.to_float(jnp.asarray(batch["labelled"]["image"][:2]))
+  box_px = jnp.asarray(batch["labelled"]["box_px"][:2])
+  look: Any = nn.init(lambda net, x, box: _look(net, options, x, box, None, True), network)
+  variables = jax.jit(look)(rng, images, box_px)
   frozen = {
     "mean_mm": jnp.asarray(statistics.mean_mm, jnp.float32),
     "scale_mm": jnp.asarray(statistics.scale_mm, jnp.float32),
@@ -129,81 +140,103 @@ def _init(
 
 def _terms(
   network: PoseNetwork,
-  root: tuple[int, ...],
+  statistics: LabelStatistics,
   options: SupervisedOptions,
   variables: Variables,
   batch: dict[str, Any],
   rng: Key[Array, ""],
   train: bool,
 ) -> tuple[Terms, Variables, dict[str, Any]]:
-  sample = batch["temporal"]
-  keys = parallel.fold_in_examples(rng, sample["example"])
-  crops, boxed = _crops(
+  sample, root = batch["labelled"], statistics.root
+  keys = parallel.fold_in_examples(rng, sample["example"]) if train else None
+  look = nn.apply(_look, network, mutable=["batch_stats"] if train else [])
+  (predicted, _, boxed), updated = look(
+    batching.networks(variables),
     options,
-    batching.frames(sample),
-    batching.flat(sample["box_px"]),
-    batching.frame_keys(keys, _BOX) if train else None,
+    batching.to_float(sample["image"]),
+    sample["box_px"],
+    keys,
+    train,
   )
-  if train and options.jitter is not None:
-    crops = colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
-  (predicted, _), updated = network.apply(
-    batching.networks(variables), crops, train, mutable=["batch_stats"] if train else []
-  )
-  valid = batching.flat(sample["joint_valid"])
-  poses_mm = jnp.where(valid[..., None], batching.flat(sample["pose3d_mm"]), 0.0)
-  target = _standardise(poses_mm, variables["frozen"]["pose"], root)
-  value = pose_l2(predicted, target, valid) / jnp.maximum(jnp.sum(valid, axis=1), 1)
+  valid = sample["joint_valid"]
+  poses = pose_target.root_centre(jnp.where(valid[..., None], sample["pose3d_mm"], 0.0), root)
+  if options.centre_camera:
+    poses = pose_target.turn(poses, pose_target.camera_rotation(sample, root))
   rooted = jnp.all(valid[:, jnp.asarray(root)], axis=1)
-  counts = boxed & rooted & (batching.flat(sample["present"]) != _EMPTY)
-  weight = counts.astype(jnp.float32)
+  if keys is not None:
+    flip = _draw_flips(keys, options)
+    poses, valid = pose_target.mirror(poses, valid, flip, statistics.mirrored)
+  target = pose_target.standardise(poses, variables["frozen"]["pose"])
+  value = pose_l2(predicted, target, valid) / jnp.maximum(jnp.sum(valid, axis=1), 1)
+  weight = (boxed & rooted & (sample["present"] != _EMPTY)).astype(jnp.float32)
   return {"pose": (value, weight)}, {**variables, **updated}, {"summaries": {"labelled": weight}}
 
 
 def _embed(
   network: PoseNetwork,
-  root: tuple[int, ...],
+  statistics: LabelStatistics,
   options: SupervisedOptions,
   variables: Variables,
   batch: dict[str, Any],
 ) -> dict[str, Float[Array, "N ..."]]:
-  if "box_px" not in batch:
-    raise ValueError("a supervised network looks into the true box: give box_px beside the image")
-  crops, _ = _crops(options, batching.to_float(batch["image"]), batch["box_px"], None)
-  found: Any = network.apply(batching.networks(variables), crops, False)
-  pose, time_variant = found
-  frozen = variables["frozen"]["pose"]
-  pose_mm = pose * frozen["scale_mm"] + frozen["mean_mm"][None]
-  return {"pose_mm": _root_centre(pose_mm, root), "time_variant": time_variant}
+  turned_by = pose_target.TURNED_BY if options.centre_camera else ()
+  needed = {"box_px": options.crop == TRUE, **dict.fromkeys(turned_by, True)}
+  missing = [name for name, is_needed in needed.items() if is_needed and name not in batch]
+  if missing:
+    raise ValueError(
+      "a supervised network looks into the true box, and turns the camera to the person, as it was"
+      f" trained to: give {', '.join(missing)} beside the image"
+    )
+  images = batching.to_float(batch["image"])
+  box_px = batch.get("box_px", jnp.full((len(images), 4), jnp.nan))
+  look: Any = nn.apply(_look, network)
+  pose, time_variant, _ = look(batching.networks(variables), options, images, box_px, None, False)
+  pose_mm = pose_target.to_mm(pose, variables["frozen"]["pose"])
+  if options.centre_camera:
+    rotation = pose_target.camera_rotation(batch, statistics.root)
+    pose_mm = pose_target.turn_back(pose_mm, rotation)
+  found = pose_target.root_centre(pose_mm, statistics.root)
+  return {"pose_mm": found, "time_variant": time_variant}
 
 
-def _crops(
+def _look(
+  network: PoseNetwork,
   options: SupervisedOptions,
   images: Float[Array, "N H W 3"],
   box_px: Float[Array, "N 4"],
   keys: Key[Array, " N"] | None,
-) -> tuple[Float[Array, "N c c 3"], Bool[Array, " N"]]:
-  """(crops around the true boxes, moved and scaled with `keys`, whether the true box is known)."""
+  train: bool,
+) -> tuple[Float[Array, "N J 3"], Float[Array, "N Dv"], Bool[Array, " N"]]:
+  """(standardised pose, time_variant, whether there was a box) of crops, disturbed by `keys`."""
   draws = jnp.zeros((len(images), 3))
   if keys is not None:
-    draws = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))(keys)
-  height, width = images.shape[1:3]
-  box, known = crop_boxes(
-    box_px,
-    draws,
-    (height, width),
-    enlarge=options.enlarge,
-    shift=options.shift,
-    scale=options.scale,
-  )
+    draw = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))
+    draws = draw(batching.draw_keys(keys, _BOX))
+  if options.crop == DETECTOR:
+    box = move_boxes(network.detect(images, train), draws, options)
+    known = jnp.ones(len(images), bool)
+  else:
+    height, width = images.shape[1:3]
+    box, known = crop_boxes(
+      box_px,
+      draws,
+      (height, width),
+      enlarge=options.enlarge,
+      shift=options.shift,
+      scale=options.scale,
+    )
   size = (options.crop_size, options.crop_size)
-  return stn.crop(images, box, size, form=options.stn_form), known
+  crops = stn.crop(images, box, size, form=options.stn_form)
+  if keys is not None:
+    flip = _draw_flips(keys, options)[:, None, None, None]
+    crops = jnp.where(flip, crops[:, :, ::-1], crops)
+    if options.jitter is not None:
+      crops = colour_jitter(batching.draw_keys(keys, _JITTER), crops, **options.jitter)
+  pose, time_variant = network(crops, train)
+  return pose, time_variant, known
 
 
-def _root_centre(poses: Float[Array, "N J 3"], root: tuple[int, ...]) -> Float[Array, "N J 3"]:
-  return poses - jnp.mean(poses[:, jnp.asarray(root)], axis=1, keepdims=True)
-
-
-def _standardise(
-  poses_mm: Float[Array, "N J 3"], frozen: dict[str, Array], root: tuple[int, ...]
-) -> Float[Array, "N J 3"]:
-  return (_root_centre(poses_mm, root) - frozen["mean_mm"][None]) / frozen["scale_mm"]
+def _draw_flips(keys: Key[Array, " N"], options: SupervisedOptions) -> Bool[Array, " N"]:
+  """Which crops are mirrored."""
+  draw = jax.vmap(lambda key: jax.random.bernoulli(key, options.mirror))
+  return draw(batching.draw_keys(keys, _MIRROR))

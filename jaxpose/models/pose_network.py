@@ -4,28 +4,40 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxpose.models import resnet
-from jaxpose.models.scene import Encoder
+from jaxpose.models import resnet, stn
+from jaxpose.models.scene import Encoder, find_box
 
 
 class PoseNetwork(nn.Module):
   """An encoder, and a linear layer from its time-variant vector to the joints.
 
-  Top-level parameter groups: `encoder`, `head`.
+  Top-level parameter groups: `encoder`, `head`, and `detector` where there is one.
 
   Attributes:
     encoder: gives the time-variant vector.
     num_joints: J.
+    detector: finds the box to crop, whose content is then windowed as a scene's is; None: crops are
+      given and are not windowed.
+    detector_shrink: factor by which the frame is shrunk for the detector.
   """
 
   encoder: Encoder
   num_joints: int
+  detector: stn.Detector | None = None
+  detector_shrink: int = 1
+
+  def detect(self, images: Float[Array, "N H W 3"], train: bool) -> Float[Array, "N 4"]:
+    """Box (s_x, s_y, u_x, u_y) of the person."""
+    return find_box(self.detector, images, self.detector_shrink, train)
 
   @nn.compact
   def __call__(
     self, crops: Float[Array, "N h w 3"], train: bool
   ) -> tuple[Float[Array, "N J 3"], Float[Array, "N Dv"]]:
     """(pose, time_variant) of crops in [0, 1], float32; the pose is in the labels' unit."""
-    time_variant, _ = self.encoder(resnet.normalise_image(crops), train)
+    crops = resnet.normalise_image(crops)
+    if self.detector is not None:
+      crops = crops * stn.bump_window(*crops.shape[1:3])[None]
+    time_variant, _ = self.encoder(crops, train)
     pose = nn.Dense(self.num_joints * 3, dtype=jnp.float32, name="head")(time_variant)
     return pose.reshape(-1, self.num_joints, 3), time_variant

@@ -32,6 +32,19 @@ def shrink(images: Float[Array, "N H W C"], factor: int) -> Float[Array, "N h w 
   return cells.mean((2, 4))
 
 
+def find_box(
+  detector: stn.Detector | None, images: Float[Array, "N H W 3"], factor: int, train: bool
+) -> Float[Array, "N 4"]:
+  """Box (s_x, s_y, u_x, u_y) of the person in images in [0, 1], shrunk by a factor first.
+
+  Without a detector it is the whole frame, (1, 1, 0, 0).
+  """
+  if detector is None:
+    return jnp.tile(jnp.asarray([1.0, 1.0, 0.0, 0.0]), (images.shape[0], 1))
+  found: jax.Array = detector(resnet.normalise_image(shrink(images, factor)), train)
+  return found
+
+
 class Encoder(nn.Module):
   """Backbone, and one last linear layer for each of the two latent vectors.
 
@@ -92,10 +105,7 @@ class Scene(nn.Module):
 
   def detect(self, images: Float[Array, "N H W 3"], train: bool) -> Float[Array, "N 4"]:
     """Box (s_x, s_y, u_x, u_y) of the person; without a detector the whole frame (1, 1, 0, 0)."""
-    if self.detector is None:
-      return jnp.tile(jnp.asarray([1.0, 1.0, 0.0, 0.0]), (images.shape[0], 1))
-    small = shrink(images, self.detector_shrink)
-    return self.detector(resnet.normalise_image(small), train)
+    return find_box(self.detector, images, self.detector_shrink, train)
 
   def crop(
     self, images: Float[Array, "N H W 3"], box: Float[Array, "N 4"]

@@ -38,13 +38,36 @@ def test_every_variant_is_complete_and_survives_json(file, variant):
 
 
 def test_the_supervised_network_has_the_size_and_the_batches_of_dsl():
-  for name in supervised.VARIANTS:
+  for name in ("synthetic_people", "mocap_people", "smoke"):
     floor, own = supervised.get_config(name), dsl.get_config(name)
-    for section in ("model", "data", "sampling", "batch_size", "compute_dtype"):
+    for section in ("model", "data", "sampling", "compute_dtype"):
       assert floor[section] == own[section]
+    assert floor.batch_size == 4 * own.batch_size  # frames, and samples of four
     assert (floor.methods, own.methods) == (("supervised",), ("dsl",))
     assert floor.optimiser.schedule == "cosine"
     assert floor.training.best_by == "pose"
+
+
+def test_transfer_has_the_papers_figures():
+  config = supervised.get_config("human36m")
+  assert (config.training.steps, config.batch_size, config.model.crop_size) == (200_000, 16, 224)
+  found = config.optimiser
+  assert (found.name, found.learning_rate, found.weight_decay) == ("adamw", 1e-4, 1e-4)
+  assert found.schedule == "cosine"
+  assert found.learning_rate * found.final_fraction == pytest.approx(1e-7)
+  for name in ("human36m", "transfer", "transfer_mocap_people"):
+    config = supervised.get_config(name)
+    values = config.supervised
+    assert (values.normalise, values.centre_camera, values.mirror) == ("joint", True, 0.5)
+    parts = {entry.removeprefix("encoder/backbone/") for entry in config.optimiser.frozen}
+    assert parts == {"conv1", "bn1", "layer1", "layer2", "layer3"}
+    assert config.model.start_from.startswith("runs/sync_flip_")
+
+
+def test_fine_tuning_sees_the_boxes_of_the_run_that_it_starts_from():
+  config = supervised.get_config("fine_tune")
+  assert (config.supervised.crop, config.optimiser.frozen) == ("detector", ("detector",))
+  assert config.model.start_from == "runs/dsl_synthetic_people"
 
 
 def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():

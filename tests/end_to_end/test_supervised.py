@@ -8,7 +8,7 @@ from launching import run_job
 
 from jaxpose.evaluation.probe_records import load_reference
 from jaxpose.experiment import Experiment
-from jaxpose.methods.supervised import compute_label_statistics
+from jaxpose.methods.pose_target import compute_label_statistics
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,9 @@ def test_label_statistics_are_those_of_the_training_split(run):
   dataset = experiment.dataset("train")
   ids = np.flatnonzero(dataset.index.labelled & (dataset.index.present != 0))
   labels = dataset.read(ids, with_labels=True)
-  whole = compute_label_statistics(labels["pose3d_mm"], labels["joint_valid"], (0,))
+  whole = compute_label_statistics(
+    labels["pose3d_mm"], labels["joint_valid"], (0,), range(17), normalise="pose"
+  )
   np.testing.assert_allclose(experiment.label_statistics.mean_mm, whole.mean_mm, rtol=1e-5)
   assert experiment.label_statistics.scale_mm == pytest.approx(whole.scale_mm)
   kept = experiment.restore("last")["frozen"]["pose"]

@@ -1,0 +1,48 @@
+"""Single frames with their labels, drawn from those that are chosen of each source."""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxpose.data.clock import pick, uniform
+
+_DRAW = 40  # stream of random numbers
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledFrames:
+  """The frames to draw from, each as likely as any other.
+
+  Attributes:
+    ids: of each source, frame numbers in its split.
+
+  Raises:
+    ValueError: there is none.
+  """
+
+  ids: tuple[Int[np.ndarray, " _"], ...]
+
+  def __post_init__(self) -> None:
+    if not self.count:
+      raise ValueError("there is no labelled frame to learn from")
+
+  @property
+  def count(self) -> int:
+    """How many frames, of all sources."""
+    return sum(len(ids) for ids in self.ids)
+
+  def draw(
+    self, seed: int, examples: Int[np.ndarray, " b"]
+  ) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+    """(source, id in it) of examples; a function of the seed and each example's number."""
+    place = pick(uniform(seed, _DRAW, examples), self.count)
+    ends = np.cumsum([len(ids) for ids in self.ids])
+    source = np.searchsorted(ends, place, side="right")
+    return source, np.concatenate(self.ids)[place]
+
+  def describe(self) -> list[Any]:
+    """What tells these frames from others, for a checkpoint."""
+    return [[len(ids), zlib.crc32(np.asarray(ids, np.int64).tobytes())] for ids in self.ids]

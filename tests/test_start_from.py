@@ -87,6 +87,38 @@ def test_a_frozen_encoder_keeps_its_weights_and_its_statistics(pretrained, tmp_p
   assert np.abs(head - leaves(start["params"]["head"])["kernel"]).max() > 1e-5
 
 
+def test_frozen_early_stages_and_a_found_box_with_few_labels(pretrained, tmp_path):
+  stages = ("encoder/backbone/conv1", "encoder/backbone/bn1", "encoder/backbone/layer1")
+  changes = {
+    "model.start_from": str(pretrained.workdir),
+    "optimiser.frozen": ("detector", *stages),
+    "optimiser.name": "adamw",
+    "optimiser.weight_decay": 0.1,
+    "supervised.crop": "detector",
+    "supervised.normalise": "joint",
+    "supervised.centre_camera": True,
+    "supervised.mirror": 0.5,
+    "supervised.label_count": 20,
+  }
+  experiment = floor(pretrained, tmp_path, **changes)
+  assert experiment.count_labels() == 20
+  experiment.train()
+  found, trained = experiment.restore("last"), pretrained.restore()
+  for collection in ("params", "batch_stats"):
+    before, after = trained[collection], found[collection]
+    assert_same(after["detector"], before["detector"])
+    for path, leaf in leaves(after["encoder"]).items():
+      old = leaves(before["encoder"])[path]
+      if path.startswith(("backbone/conv1", "backbone/bn1", "backbone/layer1")):
+        np.testing.assert_array_equal(leaf, old, err_msg=path)
+      else:
+        assert np.abs(np.asarray(leaf) - old).max() > 1e-6, path
+  with pytest.raises(ValueError, match=r"frozen names 'encoder/backbone/stage0': encoder/backbone"):
+    floor(
+      pretrained, tmp_path / "other", **{"optimiser.frozen": ("encoder/backbone/stage0",)}
+    ).train()
+
+
 @pytest.mark.parametrize("frozen", [(), ("encoder",)])
 def test_only_a_frozen_encoder_sees_in_training_what_it_sees_afterwards(
   pretrained, tmp_path, frozen
@@ -94,6 +126,8 @@ def test_only_a_frozen_encoder_sees_in_training_what_it_sees_afterwards(
   same_crops = {"supervised.jitter": False, "supervised.shift": 0.0, "supervised.scale": 0.0}
   experiment = floor(pretrained, tmp_path, **same_crops, **{"optimiser.frozen": frozen})
   variables, batch = first_variables(experiment), next(experiment.train_batches())
+  kernel = variables["params"]["head"]["kernel"]  # at weight 0 it would see nothing of the encoder
+  variables["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
   terms = jax.pmap(
     experiment.method.terms, parallel.AXIS, static_broadcasted_argnums=3, devices=jax.devices()[:1]
   )

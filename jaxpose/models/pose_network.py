@@ -11,6 +11,9 @@ from jaxpose.models.scene import Encoder, find_box
 class PoseNetwork(nn.Module):
   """An encoder, and a linear layer from its time-variant vector to the joints.
 
+  That layer starts at weight 0, and so from the mean pose: random weights on the vectors of a
+  trained encoder are large errors, which would undo the encoder before the layer fits it.
+
   Top-level parameter groups: `encoder`, `head`, and `detector` where there is one.
 
   Attributes:
@@ -39,5 +42,7 @@ class PoseNetwork(nn.Module):
     if self.detector is not None:
       crops = crops * stn.bump_window(*crops.shape[1:3])[None]
     time_variant, _ = self.encoder(crops, train)
-    pose = nn.Dense(self.num_joints * 3, dtype=jnp.float32, name="head")(time_variant)
+    zeros = nn.initializers.zeros_init()
+    head = nn.Dense(self.num_joints * 3, dtype=jnp.float32, kernel_init=zeros, name="head")
+    pose = head(time_variant)
     return pose.reshape(-1, self.num_joints, 3), time_variant

@@ -74,10 +74,13 @@ def test_other_frames_are_other_batches(tiny):
   assert prints[0] == prints[2] != prints[1]
 
 
-def test_labels_are_read_without_their_images(tiny):
-  ids = np.array([4, 1, 30])
+def test_labels_are_read_without_their_images(tmp_path):
+  tiny = open_tiny(tmp_path)
+  tiny.sequences[0]["tracks"][1]["camera"]["K"] = [[70, 0, 9], [0, 65, 8], [0, 0, 1]]
+  ids = np.array([4, 1, 30])  # the last one is of the second camera
   found = tiny.read_labels(ids)
   whole = tiny.read(ids, with_labels=True)
   for name in ("present", "box_px", "pose2d_px", "pose3d_mm", "joint_valid", "K"):
     np.testing.assert_array_equal(found[name], whole[name], err_msg=name)
+  np.testing.assert_array_equal(found["K"][:, 0, 0], [50, 50, 70])
   assert set(tiny.read_labels(ids, ("K",))) == {"K"}

@@ -55,10 +55,19 @@ def _build(options=OPTIONS, statistics=STATISTICS, **changes):
   )
 
 
+def _start(method):
+  """First variables, but for the last layer: at weight 0 it would see nothing of a crop."""
+  variables = method.init(jax.random.key(0), _batch())
+  head = variables["params"]["head"]
+  noise = 0.3 * np.random.default_rng(5).normal(size=head["kernel"].shape)
+  variables["params"]["head"] = head | {"kernel": jnp.asarray(noise, jnp.float32)}
+  return variables
+
+
 @pytest.fixture(scope="module")
 def made():
   method = _build()
-  return method, method.init(jax.random.key(0), _batch())
+  return method, _start(method)
 
 
 def _frames(batch):
@@ -117,7 +126,7 @@ def test_training_disturbs_crops_and_colours_by_the_examples_number():
   batch = _batch()
   turned = {"labelled": {name: value[::-1] for name, value in batch["labelled"].items()}}
   plain = _build()
-  variables = plain.init(jax.random.key(0), batch)
+  variables = _start(plain)
   without = plain.terms(variables, batch, jax.random.key(1), True)[0]["pose"][0]
   for change in ({"shift": 0.2, "mirror": 0.5}, {"scale": 0.3}, {"jitter": JITTER}):
     method = _build(dataclasses.replace(OPTIONS, **change))
@@ -232,7 +241,7 @@ def test_found_boxes_are_cropped_and_windowed_as_the_scene_does():
   scene = build_tiny_scene()
   method = _build(crop="detector")
   batch = _batch()
-  variables = random_detector(method.init(jax.random.key(0), batch))
+  variables = random_detector(_start(method))
   assert set(variables["params"]) == {"detector", "encoder", "head"}
   assert method.objectives["supervised"].parameters == ("detector", "encoder", "head")
   images = jnp.asarray(batch["labelled"]["image"], jnp.float32) / 255

@@ -14,6 +14,12 @@ def test_pose_is_linear_in_the_encoders_vector():
   crops = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 16, 16, 3)), jnp.float32)
   variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), crops, False)
   assert set(variables["params"]) == {"encoder", "head"}
+  head = variables["params"]["head"]
+  assert not np.any(head["kernel"])  # it starts from the mean pose
+  rng = np.random.default_rng(1)
+  variables["params"]["head"] = {
+    name: jnp.asarray(rng.normal(size=x.shape), x.dtype) for name, x in head.items()
+  }
   pose, vector = jax.jit(network.apply, static_argnums=2)(variables, crops, False)
   assert pose.shape == (3, 2, 3)
   kernel, bias = (np.asarray(variables["params"]["head"][k]) for k in ("kernel", "bias"))

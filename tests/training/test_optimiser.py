@@ -98,6 +98,15 @@ def test_a_multiplier_scales_the_whole_update_of_its_group():
   np.testing.assert_allclose(other["kernel"], [[2.75, -3.8]], rtol=1e-6)
 
 
+def test_a_frozen_part_gets_no_update_whatever_its_gradient():
+  found = _update(_optimiser("adamw", weight_decay=0.5, frozen=("net/kernel",)), 2)
+  np.testing.assert_array_equal(found["kernel"], [[3.0, -4.0]])
+  np.testing.assert_allclose(found["bias"], [1.8], rtol=1e-6)
+  # ‖0.8‖, without the kernel's 0.6, is clipped to 0.4
+  found = _update(_optimiser("sgd", beta1=0.0, clip_norm=0.4, frozen=("net/kernel",)))
+  np.testing.assert_allclose(found["bias"], [1.96], rtol=1e-6)
+
+
 def test_wrong_choices_are_errors():
   with pytest.raises(ValueError, match="unknown schedule 'linear'"):
     _schedule("linear")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configs import ablations, dsl, mv_css, nsd, study, supervised, sync_flip
+from configs import ablations, combined, dsl, mv_css, nsd, study, supervised, sync_flip
 from jaxpose import config_check
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -27,10 +27,10 @@ def test_every_variant_is_complete_and_survives_json(file, variant):
   for section in set(reference) - {"loss_weights", "optimiser"}:
     if hasattr(reference[section], "keys"):
       assert set(config[section]) == set(reference[section])
-  (method,) = config.methods
-  terms = {"pose"} if method == "supervised" else set(reference.loss_weights)
+  labelled = "supervised" in config.methods
+  terms = {"pose"} if labelled else set(reference.loss_weights)
   assert set(config.loss_weights) == terms
-  groups = {"encoder", "head"} if method == "supervised" else {"detector", "encoder", "decoder"}
+  groups = {"encoder", "head"} if labelled else {"detector", "encoder", "decoder"}
   assert set(config.optimiser) == set(reference.optimiser)
   assert set(config.optimiser.multipliers) == groups
   # frames must be divided evenly for the detector
@@ -145,6 +145,17 @@ def test_pairs_of_views_differ_in_what_p3_compares():
       sync_flip.get_config(wrong)
   with pytest.raises(ValueError, match="no variant 'h36m'"):
     sync_flip.get_config("mult@h36m")
+
+
+def test_everything_together_is_dsl_with_pairs_of_views():
+  for name in combined.VARIANTS:
+    both, own, pairs = (m.get_config(name) for m in (combined, dsl, sync_flip))
+    assert tuple(both.methods) == ("dsl", "sync_flip")
+    for section in set(own) - {"methods", "name", "pairs", "sync_flip"}:
+      assert both[section] == own[section], (name, section)
+    for gap in ("unit", "gap_min", "gap_max"):
+      assert both.pairs[gap] == pairs.pairs[gap]
+    assert (both.pairs.crop, both.sync_flip.features) == ("detector", "time_variant")
 
 
 @pytest.mark.parametrize("variant", study.VARIANTS)

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scenes import SEEN, build_tiny_scene, make_scene_batch
 
 from jaxpose.method import Method, Objective
 from jaxpose.methods.combined import combine
+from jaxpose.methods.dsl import DslOptions, build_dsl
+from jaxpose.methods.sync_flip import SyncFlipOptions, build_sync_flip
 
 
 def _method(term, groups, *, sizes=None, more=()):
@@ -86,3 +89,68 @@ def test_networks_and_terms_that_do_not_go_together():
     combine({"a": _method("a", ("encoder",)), "b": other}).init(jax.random.key(0), BATCH)
   with pytest.raises(ValueError, match="a and b both have a term 'a'"):
     combine({"a": _method("a", ("encoder",)), "b": _method("a", ("encoder",))})
+
+
+# --- reconstruction and DSL beside views, on one encoder ------------------------------------------
+
+CONTRAST = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True, head=None)
+VIEWS = SyncFlipOptions(
+  crop="detector",
+  enlarge=1.25,
+  background="mix",
+  threshold=0.1,
+  shift=0.0,
+  scale=0.0,
+  rotation_deg=0.0,
+  fusion="mult",
+  features="time_variant",
+)
+
+
+def _batch_of_both():
+  rng = np.random.default_rng(1)
+  pictures = {
+    name: rng.integers(0, 256, (3, 2, 24, 32, 3)).astype(np.uint8)
+    for name in ("image", "background", "substitute")
+  }
+  pair = pictures | {
+    "example": np.arange(3, dtype=np.uint32),
+    "synchronised": np.array([True, False, True]),
+    "flipped": np.array([False, False, True]),
+    "mirrored": np.array([[False, False], [False, False], [True, False]]),
+  }
+  return make_scene_batch(gravity=(False, False)) | {"pair": pair}
+
+
+def test_views_and_reconstruction_teach_one_encoder_and_each_its_own_networks():
+  scene, batch = build_tiny_scene(), _batch_of_both()
+  both = combine(
+    {"dsl": build_dsl(scene, SEEN, CONTRAST, None), "sync_flip": build_sync_flip(scene, VIEWS)}
+  )
+  variables = both.init(jax.random.key(0), batch)
+  groups = set(variables["params"])
+  assert groups == {"detector", "encoder", "decoder", "sync_flip"}
+  (objective,) = both.objectives.values()
+  assert set(objective.parameters) == groups
+  assert {"pixel", "dsl", "synchronisation", "flip"} <= set(objective.terms)
+
+  @jax.jit
+  def learned(params, batch):
+    """Sum of the absolute gradients of two terms, by group."""
+
+    def values(params):
+      terms, _, _ = both.terms({**variables, "params": params}, batch, jax.random.key(1), False)
+      return {n: jnp.sum(terms[n][0] * terms[n][1]) for n in ("pixel", "synchronisation")}
+
+    found = {n: jax.grad(lambda p, n=n: values(p)[n])(params) for n in ("pixel", "synchronisation")}
+    return {
+      n: {g: sum(jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(tree)) for g, tree in groups.items()}
+      for n, groups in found.items()
+    }
+
+  found = learned(variables["params"], batch)
+  moved = {
+    term: {group for group, size in sizes.items() if size > 0} for term, sizes in found.items()
+  }
+  assert moved["synchronisation"] == {"encoder", "sync_flip"}
+  assert moved["pixel"] == {"detector", "encoder", "decoder"}

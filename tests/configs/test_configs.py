@@ -64,10 +64,11 @@ def test_transfer_has_the_papers_figures():
     assert config.model.start_from.startswith("runs/sync_flip_")
 
 
-def test_fine_tuning_sees_the_boxes_of_the_run_that_it_starts_from():
-  config = supervised.get_config("fine_tune")
-  assert (config.supervised.crop, config.optimiser.frozen) == ("detector", ("detector",))
+def test_fine_tuning_is_the_floor_from_another_start():
+  config, floor = supervised.get_config("fine_tune"), supervised.get_config()
   assert config.model.start_from == "runs/dsl_synthetic_people"
+  config.model.start_from, config.name = "", floor.name
+  assert config == floor
 
 
 def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():

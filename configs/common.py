@@ -140,6 +140,8 @@ def _supervised() -> ConfigDict:
   supervised.centre_camera = False  # turn poses as if the camera looked at the person (P3)
   supervised.mirror = 0.0  # probability of a mirrored crop and pose in training (P3: 0.5, ours)
   supervised.crop = "true"  # the true box, or "detector", what the detector finds
+  supervised.background = "keep"  # or remove
+  supervised.background_threshold = 20.0  # ours, grey levels
   supervised.enlarge = 1.25  # side of the square crop, in longer sides of the true box
   supervised.shift = 0.1  # of the crop in training, in its sides
   supervised.scale = 0.15

@@ -90,7 +90,8 @@ def human36m():
 
 
 def _transfer(config):
-  """P3 §3.4: normalised joints, centred camera, mirrors alone, late layers by AdamW."""
+  """P3 §3.4: no background, normalised joints, centred camera, mirrors, late layers by AdamW."""
+  config.supervised.background = "remove"
   config.supervised.normalise = "joint"
   config.supervised.centre_camera = True
   config.supervised.mirror = 0.5

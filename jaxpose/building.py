@@ -126,6 +126,8 @@ def make_supervised_options(config: ConfigDict) -> Any:
     stn_form=config.model.stn_form,
     crop=supervised.crop,
     centre_camera=supervised.centre_camera,
+    background=supervised.background,
+    threshold=supervised.background_threshold / 255.0,
     mirror=supervised.mirror,
   )
 

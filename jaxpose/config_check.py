@@ -93,6 +93,7 @@ _KINDS: dict[str, _Kind] = {
       *("training.mask_max_low", "dsl.temperature", "drnet.learning_rate", "drnet.beta1"),
       *("pairs.gap_min", "pairs.gap_max", "pairs.synchronised", "pairs.unsynchronised"),
       *("pairs.flipped", "pairs.enlarge", "pairs.background_threshold", "pairs.shift"),
+      "supervised.background_threshold",
       *("pairs.scale", "pairs.rotation_deg"),
     ),
     (_is_number, "a finite number"),

@@ -139,7 +139,9 @@ class Experiment:
     if assembly.TEMPORAL in parts:
       temporal = building.make_temporal(self.config, train=split == "train")
     if assembly.LABELLED in parts:
-      labelled = pipeline.LabelledFrames(self._labels(split).ids)
+      labelled = pipeline.LabelledFrames(
+        self._labels(split).ids, self.config.supervised.background != "keep"
+      )
     return pipeline.make_batches(
       self._sources(split),
       temporal=temporal,

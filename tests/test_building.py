@@ -156,6 +156,8 @@ def test_options_of_a_supervised_network():
       "supervised.enlarge": 1.7,
       "supervised.shift": 0.15,
       "supervised.scale": 0.25,
+      "supervised.background": "remove",
+      "supervised.background_threshold": 51.0,
       **{f"supervised.jitter_strength.{name}": value for name, value in STRENGTH.items()},
     },
   )
@@ -168,6 +170,8 @@ def test_options_of_a_supervised_network():
     jitter=STRENGTH,
     mirror=0.3,
     centre_camera=True,
+    background="remove",
+    threshold=0.2,
     stn_form="plane",
   )
   assert building.make_supervised_options(config) == expected

@@ -288,8 +288,9 @@ class BatchMaker:
     self, labelled: LabelledFrames, examples: Int[np.ndarray, " b"]
   ) -> dict[str, np.ndarray]:
     source, ids = labelled.draw(self.seed, examples)
-    batch, _ = self._read(source, ids[:, None], 0, CAMERA_LABELS)
-    del batch["background"]
+    batch, _ = self._read(source, ids[:, None], int(labelled.background), CAMERA_LABELS)
+    if not labelled.background:
+      del batch["background"]
     return {name: x[:, 0] for name, x in batch.items()} | {"example": examples.astype(np.uint32)}
 
   def _read(

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from jaxpose.data.clock import pick, uniform
 
-_DRAW = 40  # stream of random numbers
+_DRAW = 50  # stream of random numbers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,12 +18,14 @@ class LabelledFrames:
 
   Attributes:
     ids: of each source, frame numbers in its split.
+    background: whether each comes with its background.
 
   Raises:
     ValueError: there is none.
   """
 
   ids: tuple[Int[np.ndarray, " _"], ...]
+  background: bool = False
 
   def __post_init__(self) -> None:
     if not self.count:

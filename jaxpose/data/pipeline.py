@@ -110,8 +110,9 @@ class BatchIterator:
     views: image, background uint8 [B, 4, H, W, 3], of camera a and b at time 1, a and b at time 2;
       frame, camera int32 [B, 4]; sequence, subject int32 [B]; example uint32 [B]; where asked for,
       rotation float32 [B, 4, 3, 3], R from world to each frame's camera
-    labelled: image uint8 [B, H, W, 3]; present int32 [B]; box_px, pose2d_px, pose3d_mm, joint_valid
-      as above, [B, ...]; K float32 [B, 3, 3]; example uint32 [B]
+    labelled: image uint8 [B, H, W, 3], and background like it where asked for; present int32 [B];
+      box_px, pose2d_px, pose3d_mm, joint_valid as above, [B, ...]; K float32 [B, 3, 3]; example
+      uint32 [B]
 
   as far as asked for. `close` it, or use it in a `with` statement, to end its workers. Where one of
   them is killed all are started again, at the same batch.
@@ -305,7 +306,8 @@ def _check_shared_memory(maker: BatchMaker, count: int) -> None:
   frames = 8 * (maker.temporal is not None) + 8 * (maker.views is not None)
   if maker.pair is not None:
     frames += 6 if maker.pair.substitute else 4
-  frames += maker.labelled is not None
+  if maker.labelled is not None:
+    frames += 2 if maker.labelled.background else 1
   needed = maker.batch_size // maker.host_count * frames * height * width * 3 * count
   free = shutil.disk_usage(_SHARED_MEMORY).free
   if needed > free:

@@ -17,10 +17,10 @@ from jaxtyping import Array, Bool, Float, Key
 from jaxpose import parallel
 from jaxpose.losses.pose import pose_l2
 from jaxpose.method import Method, Objective, Terms, Variables
-from jaxpose.methods import batching, pose_target
+from jaxpose.methods import background_treatment, batching, pose_target
 from jaxpose.methods.colour_jitter import colour_jitter
 from jaxpose.methods.pose_target import LabelStatistics
-from jaxpose.methods.subject_crops import crop_boxes
+from jaxpose.methods.subject_crops import crop_boxes, disturb_boxes, mirror
 from jaxpose.models import stn
 from jaxpose.models.pose_network import PoseNetwork
 from jaxpose.models.scene import Scene
@@ -29,6 +29,7 @@ from jaxpose.models.scene import Scene
 _JITTER, _BOX, _MIRROR = range(3)
 _EMPTY = 0  # of `present`
 TRUE, DETECTOR = "true", "detector"  # whose boxes are cropped
+BACKGROUNDS = (background_treatment.KEEP, background_treatment.REMOVE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,8 @@ class SupervisedOptions:
     jitter: colour jitter in training, the keyword arguments of `colour_jitter`; None: off.
     mirror: probability of a mirrored crop and pose in training.
     centre_camera: poses are learned as if the camera looked at the person (P3 §3.4).
+    background: one of `BACKGROUNDS`.
+    threshold: see `background_treatment.foreground`.
     stn_form: see `stn.crop`.
   """
 
@@ -56,6 +59,8 @@ class SupervisedOptions:
   jitter: dict[str, float] | None
   mirror: float
   centre_camera: bool
+  background: str
+  threshold: float
   stn_form: stn.Form
 
 
@@ -86,6 +91,11 @@ def build_supervised(
       f"config.supervised.crop is {DETECTOR!r}, but config.model.detector names none: crop the"
       f" {TRUE!r} boxes"
     )
+  if options.background not in BACKGROUNDS:
+    raise ValueError(
+      f"config.supervised.background is {options.background!r}: choose one of"
+      f" {', '.join(BACKGROUNDS)}"
+    )
   if options.mirror and statistics.mirrored == tuple(range(len(statistics.mirrored))):
     raise ValueError(
       "config.supervised.mirror: the skeleton names no left and right joints to exchange; set it to"
@@ -105,16 +115,6 @@ def build_supervised(
     embed=functools.partial(_embed, network, statistics, options),
     objectives={"supervised": objective},
   )
-
-
-def move_boxes(
-  box: Float[Array, "N 4"], draws: Float[Array, "N 3"], options: SupervisedOptions
-) -> Float[Array, "N 4"]:
-  """Found STN boxes with sides (1 + scale · draw₀) as long, moved by shift · draws of these."""
-  scale = box[:, :2] * (1.0 + options.scale * draws[:, :1])
-  # A side is 2 s long in coordinates from −1 to 1.
-  shift = box[:, 2:] + 2.0 * scale * options.shift * draws[:, 1:]
-  return jnp.concatenate([scale, shift], axis=1)
 
 
 # --- the functions of the method, on a given network ---------------------------------------------
@@ -153,7 +153,7 @@ def _terms(
   (predicted, _, boxed), updated = look(
     batching.networks(variables),
     options,
-    batching.to_float(sample["image"]),
+    _images(options, sample),
     sample["box_px"],
     keys,
     train,
@@ -180,14 +180,15 @@ def _embed(
   batch: dict[str, Any],
 ) -> dict[str, Float[Array, "N ..."]]:
   turned_by = pose_target.TURNED_BY if options.centre_camera else ()
-  needed = {"box_px": options.crop == TRUE, **dict.fromkeys(turned_by, True)}
+  removes = options.background != background_treatment.KEEP
+  needed = {"box_px": options.crop == TRUE, "background": removes, **dict.fromkeys(turned_by, True)}
   missing = [name for name, is_needed in needed.items() if is_needed and name not in batch]
   if missing:
     raise ValueError(
-      "a supervised network looks into the true box, and turns the camera to the person, as it was"
-      f" trained to: give {', '.join(missing)} beside the image"
+      "a supervised network looks into the true box, removes the background and turns the camera to"
+      f" the person, as far as it was trained to: give {', '.join(missing)} beside the image"
     )
-  images = batching.to_float(batch["image"])
+  images = _images(options, batch)
   box_px = batch.get("box_px", jnp.full((len(images), 4), jnp.nan))
   look: Any = nn.apply(_look, network)
   pose, time_variant, _ = look(batching.networks(variables), options, images, box_px, None, False)
@@ -197,6 +198,15 @@ def _embed(
     pose_mm = pose_target.turn_back(pose_mm, rotation)
   found = pose_target.root_centre(pose_mm, statistics.root)
   return {"pose_mm": found, "time_variant": time_variant}
+
+
+def _images(options: SupervisedOptions, frames: dict[str, Array]) -> Float[Array, "N H W 3"]:
+  """The frames in [0, 1], with their backgrounds treated."""
+  images = batching.to_float(frames["image"])
+  if options.background == background_treatment.KEEP:
+    return images
+  own = batching.to_float(frames["background"])
+  return background_treatment.remove_background(images, own, options.threshold)
 
 
 def _look(
@@ -213,7 +223,8 @@ def _look(
     draw = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))
     draws = draw(batching.draw_keys(keys, _BOX))
   if options.crop == DETECTOR:
-    box = move_boxes(network.detect(images, train), draws, options)
+    found = network.detect(images, train)
+    box = disturb_boxes(found, draws, shift=options.shift, scale=options.scale)
     known = jnp.ones(len(images), bool)
   else:
     height, width = images.shape[1:3]
@@ -228,8 +239,7 @@ def _look(
   size = (options.crop_size, options.crop_size)
   crops = stn.crop(images, box, size, form=options.stn_form)
   if keys is not None:
-    flip = _draw_flips(keys, options)[:, None, None, None]
-    crops = jnp.where(flip, crops[:, :, ::-1], crops)
+    crops = mirror(crops, _draw_flips(keys, options))
     if options.jitter is not None:
       crops = colour_jitter(batching.draw_keys(keys, _JITTER), crops, **options.jitter)
   pose, time_variant = network(crops, train)

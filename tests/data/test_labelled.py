@@ -84,3 +84,13 @@ def test_labels_are_read_without_their_images(tmp_path):
     np.testing.assert_array_equal(found[name], whole[name], err_msg=name)
   np.testing.assert_array_equal(found["K"][:, 0, 0], [50, 50, 70])
   assert set(tiny.read_labels(ids, ("K",))) == {"K"}
+
+
+def test_frames_come_with_their_backgrounds_where_these_are_asked_for(tiny):
+  ids = (np.arange(20),)
+  bare = make([Source(tiny)], ids)[1]["labelled"]
+  both = make([Source(tiny)], ids, labelled=LabelledFrames(ids, background=True))[1]["labelled"]
+  assert set(both) - set(bare) == {"background"}
+  np.testing.assert_array_equal(both["image"], bare["image"])
+  _, drawn = LabelledFrames(ids).draw(3, np.arange(12, 24))
+  np.testing.assert_array_equal(both["background"], tiny.read(drawn)["background"])

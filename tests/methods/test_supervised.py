@@ -8,11 +8,7 @@ from scenes import build_tiny_scene, random_detector
 
 from jaxpose.methods import pose_target
 from jaxpose.methods.pose_target import LabelStatistics
-from jaxpose.methods.supervised import (
-  SupervisedOptions,
-  build_supervised,
-  move_boxes,
-)
+from jaxpose.methods.supervised import SupervisedOptions, build_supervised
 
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "probability": 1.0}
 OPTIONS = SupervisedOptions(
@@ -24,6 +20,8 @@ OPTIONS = SupervisedOptions(
   jitter=None,
   mirror=0.0,
   centre_camera=False,
+  background="keep",
+  threshold=0.1,
   stn_form="matrix",
 )
 MEAN = np.float32([[0, 0, 0], [10, -20, 30], [-5, 40, 15]])
@@ -229,12 +227,32 @@ def test_a_turned_network_learns_in_the_turned_axes_and_predicts_in_the_cameras(
   np.testing.assert_allclose(calm, other, rtol=1e-3)
 
 
-def test_found_boxes_are_scaled_and_moved_in_their_sides():
-  options = dataclasses.replace(OPTIONS, shift=0.1, scale=0.2)
-  box, draws = jnp.asarray([[0.5, 0.25, 0.1, -0.2]]), jnp.asarray([[1.0, 0.5, -1.0]])
-  # 1.2 times the scale: 0.6 and 0.3; sides 1.2 and 0.6, of which a twentieth right, a tenth up
-  found = move_boxes(box, draws, options)
-  np.testing.assert_allclose(found, [[0.6, 0.3, 0.16, -0.26]], rtol=1e-6)
+def test_backgrounds_are_removed_in_training_and_after(made):
+  method = _build(background="remove")
+  batch = _batch()
+  sample = batch["labelled"]
+  background = np.random.default_rng(3).integers(0, 256, sample["image"].shape).astype(np.uint8)
+  background[:, :12] = sample["image"][:, :12]  # the upper half is empty
+  # by hand: ImageNet's mean colour where no channel differs by more than a tenth
+  near = np.abs(sample["image"] / 255.0 - background / 255.0).max(axis=-1, keepdims=True) <= 0.1
+  mean = np.round(255 * np.array([0.485, 0.456, 0.406])).astype(np.uint8)
+  plain = {"labelled": sample | {"image": np.where(near, mean, sample["image"])}}
+  shown = {"labelled": sample | {"background": background}}
+  _, variables = made
+  key = jax.random.key(1)
+  for train in (False, True):
+    found, _, _ = method.terms(variables, shown, key, train)
+    expected, _, _ = made[0].terms(variables, plain, key, train)
+    np.testing.assert_allclose(found["pose"][0], expected["pose"][0], rtol=2e-2)
+    untreated, _, _ = made[0].terms(variables, batch, key, train)
+    assert np.abs(found["pose"][0] / untreated["pose"][0] - 1).max() > 0.05
+  frames = _frames(shown) | {"background": background}
+  found = method.embed(variables, frames)["pose_mm"]
+  np.testing.assert_allclose(found, made[0].embed(variables, _frames(plain))["pose_mm"], atol=1)
+  with pytest.raises(ValueError, match="give background beside the image"):
+    method.embed(variables, _frames(shown))
+  with pytest.raises(ValueError, match=r"background is 'mix': choose one of keep, remove"):
+    _build(background="mix")
 
 
 def test_found_boxes_are_cropped_and_windowed_as_the_scene_does():

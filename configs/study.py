@@ -1,11 +1,13 @@
-"""Methods × label counts × seeds on one data set: P2's Tables I and V at the size of this project.
+"""Methods × label counts × seeds on one data set: the papers' tables at the size of this project.
 
 python launch/study.py --config=configs/study.py                  embedded people
 python launch/study.py --config=configs/study.py:smoke            to see that it works, in minutes
 python launch/study.py --config=configs/study.py:mocap_people --set=data.path=FOLDER
+python launch/study.py --config=configs/study.py:sync_flip        P3's Table 1 on embedded people
 
-A method is a line of `_rows`. The papers' data, backbones and budgets are far larger, so that what
-can be compared is the ratio to the whole method (the reference), not the millimetres.
+The first three are P2's Tables I and V, and what else there is; a method is a line of `_rows`. The
+papers' data, backbones and budgets are far larger, so that what can be compared is the ratio to the
+whole method (the reference), not the millimetres.
 
 Hardware, time: two cores, about 17 minutes a run. Measured: not yet.
 """
@@ -25,6 +27,21 @@ PAPER = {
   "AE-STN-Dec": (187.25, 161.53, 130.21, 117.044, 114.73),
   "CSS-STN-Dec-Split": (163.61, 137.52, 110.61, 104.23, 99.32),
   "DSL-STN-Dec-Split": (149.32, 122.44, 100.23, 97.38, 95.39),
+  "MV-CSS": (216.15, 206.08, 203.24, 202.65, 202.52),
+  "NSD": (140.92, 115.37, 94.48, 91.01, 88.89),
+}
+# N-MPJPE in mm after transfer with the labels of one subject, P3 Table 1: its lines, our rows.
+PAPER_ONE_SUBJECT = {
+  "untrained_background": 147.1,  # (a)
+  "untrained": 145.4,  # (b)
+  "background": 128.1,  # (c)
+  "sync_flip": 91.7,  # (d), (g), (k), (m)
+  "only_flip": 117.6,  # (e)
+  "only_sync": 115.2,  # (f)
+  "concat": 162.5,  # (h)
+  "add": 158.4,  # (i)
+  "diff": 93.9,  # (j)
+  "single_view": 142.0,  # (l)
 }
 
 
@@ -58,6 +75,10 @@ def _rows(variant, seeds):
   rows.dsl_stn = compared("dsl_stn", "DSL-STN")
   rows.dsl_plain = compared("dsl_plain", "DSL")
   rows.css = compared("css", "CSS")
+  rows.mv_css = compared("mv_css", "MV-CSS")
+  rows.nsd = compared("nsd", "NSD")
+  rows.sync_flip = row(f"configs/sync_flip.py:{variant}", seeds=seeds)
+  rows.combined = row(f"configs/combined.py:{variant}", seeds=seeds)
   rows.supervised = row(f"configs/supervised.py:{variant}")
   return rows
 
@@ -91,7 +112,49 @@ def smoke():
   return config
 
 
-VARIANTS = {"synthetic_people": synthetic_people, "mocap_people": mocap_people, "smoke": smoke}
+def sync_flip():
+  """P3 Table 1: each pretext task, a row `pretext_NAME`, and what it is worth after transfer.
+
+  Transfer learns from the labels of one of the 16 training subjects. P3 does not say whether random
+  weights were frozen like the others: the rows `..._whole` train all of them.
+  """
+  config = synthetic_people()
+  config.rows = ConfigDict()
+  for name in PAPER_ONE_SUBJECT:
+    if name.startswith("untrained"):
+      _random_weights(config.rows, name)
+      continue
+    ablation = "mult" if name == "sync_flip" else name
+    start = f"pretext_{name}"
+    config.rows[start] = row(f"configs/sync_flip.py:{ablation}@synthetic_people")
+    config.rows[name] = _transfer(name, keep=name == "background", start_from=start)
+  config.reference = "sync_flip"
+  config.paper_labels = (1872,)  # of one subject
+  return config
+
+
+def _random_weights(rows, name):
+  keep = name == "untrained_background"
+  rows[name] = _transfer(name, keep=keep)
+  rows[f"{name}_whole"] = _transfer(name, "optimiser.frozen=()", keep=keep)
+
+
+def _transfer(name, *overrides, keep, start_from=""):
+  """Transfer by one subject's labels, with or without the background."""
+  treated = ("supervised.background=keep",) if keep else ()
+  start = () if start_from else ("model.start_from=",)
+  changes = ("supervised.subjects=('train_00',)", *treated, *start, *overrides)
+  transfer = row("configs/supervised.py:transfer", *changes, start_from=start_from)
+  transfer.paper = (PAPER_ONE_SUBJECT[name],)
+  return transfer
+
+
+VARIANTS = {
+  "synthetic_people": synthetic_people,
+  "mocap_people": mocap_people,
+  "smoke": smoke,
+  "sync_flip": sync_flip,
+}
 
 
 def get_config(variant=None):

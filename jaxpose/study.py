@@ -189,12 +189,13 @@ def collect(run: Run) -> Outcome:
   results, iou = None, None
   if run.state().get("state") == FINISHED:
     results = load_results(run.results.parent)
-    iou = _median_iou(run.workdir / "embeddings")
+    if Experiment(run.config, run.workdir).detects:
+      iou = _median_iou(run.workdir / "embeddings")
   return Outcome(run.row, run.seed, run.steps, term, curve, results, iou)
 
 
 def _median_iou(folder: pathlib.Path) -> float | None:
-  """Median IoU of the found boxes of the test frames; None where all boxes are the same one."""
+  """Median IoU of the found boxes of the test frames; None where none was exported."""
   from jaxpose.embeddings import load_embeddings
   from jaxpose.export import TEST
   from jaxpose.reporting.rendered import found_iou
@@ -203,8 +204,5 @@ def _median_iou(folder: pathlib.Path) -> float | None:
     embeddings = load_embeddings(folder, TEST)
   except FileNotFoundError:
     return None  # a supervised network: it exports nothing
-  found = np.asarray(embeddings["box_px"])
-  if not len(found) or (found == found[0]).all():
-    return None
   iou = found_iou(embeddings)
   return float(np.nanmedian(iou)) if np.isfinite(iou).any() else None

@@ -164,11 +164,27 @@ def test_a_study_fits_together(variant):
   config = study.get_config(variant)
   config_check.check_study(config)
   assert config.name == variant
-  assert config.rows.dsl.paper == study.PAPER["DSL-STN-Dec-Split"]
+  if variant != "sync_flip":
+    assert config.rows.dsl.paper == study.PAPER["DSL-STN-Dec-Split"]
   for row in config.rows.values():
     file, _, name = row.file.partition(":")
     module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
     assert set(module.get_config(name)) == set(dsl.get_config())
+
+
+def test_transfer_of_p3_differs_by_its_pretext_and_its_background():
+  rows = study.get_config("sync_flip").rows
+  for name, error in study.PAPER_ONE_SUBJECT.items():
+    kept = "background" in name
+    assert rows[name].paper == (error,)
+    assert ("supervised.background=keep" in rows[name].overrides) == kept
+    untrained = name.startswith("untrained")
+    assert rows[name].start_from == ("" if untrained else f"pretext_{name}")
+    assert ("model.start_from=" in rows[name].overrides) == untrained
+    if not untrained:
+      ablation = "mult" if name == "sync_flip" else name
+      assert rows[f"pretext_{name}"].file == f"configs/sync_flip.py:{ablation}@synthetic_people"
+  assert rows.untrained_whole.overrides == (*rows.untrained.overrides, "optimiser.frozen=()")
 
 
 def test_the_papers_table_says_what_its_text_does():

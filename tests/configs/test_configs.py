@@ -172,6 +172,17 @@ def test_a_study_fits_together(variant):
     assert set(module.get_config(name)) == set(dsl.get_config())
 
 
+def test_transfer_starts_from_networks_of_its_own_size():
+  pairs = {"transfer": "synthetic_people", "transfer_mocap_people": "mocap_people"}
+  for name, base in (pairs | {"human36m": "human36m"}).items():
+    own, its = supervised.get_config(name), sync_flip.get_config(base)
+    assert own.model.start_from == f"runs/sync_flip_{base}"
+    for key in ("encoder", "backbone", "time_variant", "crop_size"):
+      assert own.model[key] == its.model[key], (name, key)
+    assert own.supervised.enlarge == its.pairs.enlarge
+    assert own.supervised.background_threshold == its.pairs.background_threshold
+
+
 def test_transfer_of_p3_differs_by_its_pretext_and_its_background():
   rows = study.get_config("sync_flip").rows
   for name, error in study.PAPER_ONE_SUBJECT.items():

@@ -15,8 +15,8 @@ def synthetic_people():
 
   Hardware, time: two cores of an AMD EPYC, 17.4 minutes from nothing (2026-11-21).
   Expected: N-MPJPE at most 0.80 of the mean pose's at all labels, median IoU of the boxes 0.6.
-  Measured: 141.5 ± 1.2 mm, 0.645 ± 0.005 of the mean pose's, random encoder 0.779 ± 0.029; IoU 0.62
-  ± 0.01 (training seeds 0-2, three probe seeds each).
+  Measured: 152.1 mm, 0.693 of the mean pose's, random encoder 0.860; IoU 0.62 (seed 0, three probe
+  seeds; 2026-11-21).
   """
   config = common.small(common.paper())
   config.data.source = "synthetic_people"

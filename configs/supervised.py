@@ -27,9 +27,7 @@ FIRST_STAGES = (
 def synthetic_people():
   """Embedded people: the encoder, crops and batches of configs/dsl.py:synthetic_people.
 
-  Hardware, time: one core of an AMD EPYC, 3.9 minutes (2026-11-21).
-  Measured: N-MPJPE 113.7 mm, 0.518 of the mean pose's (seed 0), with a random last layer and frames
-  drawn four by four.
+  Hardware, time: one core of an AMD EPYC, about 4 minutes. Measured: not yet.
   """
   config = common.supervised(dsl.synthetic_people())
   config.optimiser.learning_rate = 1e-3

@@ -150,56 +150,6 @@ def make_sync_flip_options(config: ConfigDict) -> Any:
   )
 
 
-def make_views_config(config: ConfigDict) -> Any:
-  """What section `views` says of the frames of a batch; rotations where a method needs them."""
-  from jaxpose.data.views import ViewsConfig
-
-  views = config.views
-  return ViewsConfig(
-    gap_min=views.gap_min,
-    gap_max=views.gap_max,
-    unit=views.unit,
-    rotation="nsd" in config.methods,
-  )
-
-
-def make_pair_config(config: ConfigDict) -> Any:
-  """What section `pairs` says of the frames of a batch."""
-  from jaxpose.data.pair_batch import PairConfig
-
-  pairs = config.pairs
-  return PairConfig(
-    gap_min=pairs.gap_min,
-    gap_max=pairs.gap_max,
-    unit=pairs.unit,
-    synchronised=pairs.synchronised,
-    unsynchronised=pairs.unsynchronised,
-    flipped=pairs.flipped,
-    crop=pairs.crop,
-    substitute=pairs.background in ("substitute", "mix"),
-    single_view=pairs.single_view,
-  )
-
-
-def make_temporal(config: ConfigDict, *, train: bool) -> Any:
-  """Section `sampling`; outside of training with the share of falls that it ends with."""
-  from jaxpose.data.batches import TemporalConfig
-
-  sampling = config.sampling
-  gravity = tuple((int(step), float(share)) for step, share in sampling.gravity)
-  return TemporalConfig(
-    near_max=sampling.near_max,
-    far_min=sampling.far_min,
-    far_max=sampling.far_max,
-    unit=sampling.unit,
-    gravity=gravity if train else ((0, gravity[-1][1]),),
-    spacing_min=sampling.spacing_min,
-    spacing_max=sampling.spacing_max,
-    second_far=sampling.second_far,
-    labels=config.dsl.pose2d,
-  )
-
-
 def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
   """The perceptual network and its frozen weights, where a file of them is given.
 

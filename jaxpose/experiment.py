@@ -132,12 +132,13 @@ class Experiment:
       batches.close()
 
   def _batches(self, split: str, seed: int, over: Any) -> Any:
+    from jaxpose import batch_configs
     from jaxpose.data import pipeline
 
     parts = assembly.parts(self.config)
     temporal = labelled = None
     if assembly.TEMPORAL in parts:
-      temporal = building.make_temporal(self.config, train=split == "train")
+      temporal = batch_configs.make_temporal_config(self.config, train=split == "train")
     if assembly.LABELLED in parts:
       labelled = pipeline.LabelledFrames(
         self._labels(split).ids, self.config.supervised.background != "keep"
@@ -145,8 +146,8 @@ class Experiment:
     return pipeline.make_batches(
       self._sources(split),
       temporal=temporal,
-      pair=building.make_pair_config(self.config) if assembly.PAIR in parts else None,
-      views=building.make_views_config(self.config) if assembly.VIEWS in parts else None,
+      pair=batch_configs.make_pair_config(self.config) if assembly.PAIR in parts else None,
+      views=batch_configs.make_views_config(self.config) if assembly.VIEWS in parts else None,
       labelled=labelled,
       image_size=self.image_size,
       batch_size=self.config.batch_size,
@@ -345,29 +346,13 @@ class Experiment:
     The baseline sees the same crops, and its batch norm, where it has any, is calibrated: the
     running statistics are those of `CALIBRATION_BATCHES` training batches.
     """
-    import jax
+    from jaxpose.untrained import calibrate, first_variables
 
-    batches = self.train_batches()
-    first = next(batches)
-    key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
-    start = building.load_weights(self.config, self._trained_method.init(key, first))
-    merged: dict[str, Any] = {
-      kind: {**start[kind], **{g: v for g, v in trained[kind].items() if g == "detector"}}
-      for kind in ("params", "batch_stats")
-      if kind in start
-    }
-    variables = {**start, **merged}
-    if "batch_stats" not in start:
-      batches.close()
-      return variables
-    terms = self._trained_method.terms
-    step = jax.jit(lambda v, b, key: terms(v, b, key, True)[1]["batch_stats"])
-    trained_stats = {g: v for g, v in merged["batch_stats"].items() if g == "detector"}
-    for number in range(CALIBRATION_BATCHES):
-      stats = step(variables, next(batches), jax.random.key(number))
-      variables["batch_stats"] = {**stats, **trained_stats}
-    batches.close()
-    return variables
+    with self.train_batches() as batches:
+      start = building.load_weights(
+        self.config, first_variables(self._trained_method, self.config.seed, next(batches))
+      )
+      return calibrate(self._trained_method, start, trained, batches, CALIBRATION_BATCHES)
 
   def make_embed(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
     """(batch of frames) -> what the method's `embed` gives, as numpy.

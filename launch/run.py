@@ -29,6 +29,7 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", "", "Where the run writes; default in runs/, by its name."
 )
 _DATA_ROOT = flags.DEFINE_string("data_root", "data", "Where data sets are built.")
+_RANDOM = flags.DEFINE_bool("random", True, "Export and probe an untrained encoder too.")
 _STAGES = flags.DEFINE_list("stages", list(STAGES), f"Any of {', '.join(STAGES)}.")
 flags.adopt_module_key_flags(hosts)
 
@@ -95,7 +96,7 @@ def _evaluate(experiment):
   if "export" in _STAGES.value:
     from jaxpose.export import export_run
 
-    export_run(experiment)
+    export_run(experiment, random=_RANDOM.value)
   if "probe" in _STAGES.value:
     _probe(experiment)
   if "report" in _STAGES.value:

@@ -60,13 +60,18 @@ def _train(runs):
   from jaxpose import study
   from launch import children
 
+  reference = _CONFIG.value.reference
   open_runs = [run for run in runs if run.state().get("state") != study.FINISHED]
   for run in open_runs:
     run.check_folder()
   _build_data(open_runs, children)
   runner = children.Runner(
     runs,
-    lambda run: _command(run, children, f"--workdir={run.workdir}", f"--config.seed={run.seed}"),
+    # the untrained encoder of the tables is the reference's
+    lambda run: _command(
+      *(run, children, f"--workdir={run.workdir}", f"--config.seed={run.seed}"),
+      f"--random={run.row == reference}",
+    ),
     jobs=_JOBS.value,
     worker=_WORKER.value,
     workers=_WORKERS.value,

@@ -41,10 +41,15 @@ def _small(config):
 def synthetic_people():
   """Embedded people, 12 frames/s and 26 frames a take: gaps of 0.25 s to 2 s.
 
-  Measured (2026-11-21): after 800 steps right on 54 % of validation's pairs whether synchronised,
-  on 58 % whether flipped: hardly more than chance. A whole run: not yet.
+  Hardware, time: one core of an AMD EPYC takes 13 steps/s.
+  Measured (2026-11-21, seed 0): after --config.training.steps=3000 right on 62 % of validation's
+  pairs whether synchronised, on 59 % whether flipped, and rising (500 steps: 48 and 53 %). N-MPJPE
+  of a probe on every fourth training frame, scored on validation's subjects: 149.8, 126.7 and 106.4
+  mm with 100, 500 and 7,488 labels; of a random encoder on the same crops 165.9, 143.7 and 116.4.
+  A whole run: not yet.
   """
   config = _small(dsl.synthetic_people())
+  config.training.steps = 9_000
   config.pairs.gap_min = 2.0
   config.pairs.gap_max = 26.0
   return config
@@ -53,6 +58,7 @@ def synthetic_people():
 def mocap_people():
   """Recorded motion: name it by --config.data.path=FOLDER. P3's gaps are 0.08 s to 2.56 s."""
   config = _small(dsl.mocap_people())
+  config.training.steps = 9_000
   config.pairs.unit = "s"
   config.pairs.gap_min = 0.2
   config.pairs.gap_max = 2.56

@@ -42,10 +42,9 @@ def synthetic_people():
   """Embedded people, 12 frames/s and 26 frames a take: gaps of 0.25 s to 2 s.
 
   Hardware, time: one core of an AMD EPYC takes 13 steps/s.
-  Measured (2026-11-21, seed 0): after --config.training.steps=3000 right on 62 % of validation's
-  pairs whether synchronised, on 59 % whether flipped, and rising (500 steps: 48 and 53 %). N-MPJPE
-  of a probe on every fourth training frame, scored on validation's subjects: 149.8, 126.7 and 106.4
-  mm with 100, 500 and 7,488 labels; of a random encoder on the same crops 165.9, 143.7 and 116.4.
+  Measured (2026-11-21, seed 0): with --config.training.steps=3000
+  --config.training.validation_batches=20 right on 62 % of validation's
+  pairs whether synchronised, on 59 % whether flipped, and rising (500 steps: 48 and 53 %).
   A whole run: not yet.
   """
   config = _small(dsl.synthetic_people())

@@ -18,8 +18,7 @@ def combine(methods: Mapping[str, Method]) -> Method:
   Parameter groups of one name are one group: the methods were built on the same networks. Each
   method sees the running statistics as the one before it left them. Objectives that move the same
   group become one, `combined`, that sums all of their terms; others, such as a discriminator's,
-  stay. What a run shows and embeds is the first method's; of the others `embed` adds what the first
-  does not give.
+  stay. What a run shows and embeds is the first method's.
 
   Raises:
     ValueError: two methods have a term of one name.
@@ -47,14 +46,8 @@ def combine(methods: Mapping[str, Method]) -> Method:
       summaries |= {prefix + key: value for key, value in out.get("summaries", {}).items()}
     return found, variables, {"summaries": summaries}
 
-  def embed(variables: Variables, batch: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for method in parts:
-      found = method.embed(variables, batch) | found
-    return found
-
   objectives = _merge(method.objectives for method in parts)
-  return dataclasses.replace(parts[0], init=init, terms=terms, embed=embed, objectives=objectives)
+  return dataclasses.replace(parts[0], init=init, terms=terms, objectives=objectives)
 
 
 def _check_terms(methods: Mapping[str, Method]) -> None:

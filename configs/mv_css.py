@@ -7,27 +7,27 @@ Views of one instant are drawn together and other instants apart: several synchr
 needed, but no calibration. The encoder sees the whole frame; nothing is detected or decoded.
 """
 
-from configs import ablations, common, dsl
+from configs import ablations, common
 
 
 def synthetic_people():
   """Embedded people, 128 px. Hardware, time, measured: not yet."""
-  return _changed("synthetic_people")
+  return ablations.get_config("mv_css@synthetic_people")
 
 
 def mocap_people():
   """Recorded motion in the rooms of the embedded people: --config.data.path=FOLDER."""
-  return _changed("mocap_people")
+  return ablations.get_config("mv_css@mocap_people")
 
 
 def smoke():
   """The whole journey in about a minute, to see that it works; it learns next to nothing."""
-  return _changed("smoke")
+  return ablations.get_config("mv_css@smoke")
 
 
 def human36m():
   """Human3.6M, P1 §4.2.1. Expected: N-MPJPE 202.5 mm at 35K labels. Measured: not yet."""
-  return _changed("human36m")
+  return ablations.get_config("mv_css@human36m")
 
 
 def p1():
@@ -42,12 +42,6 @@ def original():
   """The method's own size: 32 dimensions."""
   config = human36m()
   config.model.time_variant = 32
-  return config
-
-
-def _changed(variant):
-  config = dsl.VARIANTS[variant]()
-  ablations.mv_css(config)
   return config
 
 

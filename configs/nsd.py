@@ -7,27 +7,27 @@ It needs several synchronised and calibrated cameras that stand still. Detector,
 priors and, but for `original`, the optimiser are those of configs/dsl.py.
 """
 
-from configs import ablations, common, dsl
+from configs import ablations, common
 
 
 def synthetic_people():
   """Embedded people, 128 px. Hardware, time, measured: not yet."""
-  return _changed("synthetic_people")
+  return ablations.get_config("nsd@synthetic_people")
 
 
 def mocap_people():
   """Recorded motion in the rooms of the embedded people: --config.data.path=FOLDER."""
-  return _changed("mocap_people")
+  return ablations.get_config("nsd@mocap_people")
 
 
 def smoke():
   """The whole journey in about two minutes, to see that it works; it learns next to nothing."""
-  return _changed("smoke")
+  return ablations.get_config("nsd@smoke")
 
 
 def human36m():
   """Human3.6M, P1 §4.2.1, P2 §4.3.1. Expected: N-MPJPE 88.9 mm at 35K labels. Measured: not yet."""
-  return _changed("human36m")
+  return ablations.get_config("nsd@human36m")
 
 
 def original():
@@ -37,12 +37,6 @@ def original():
   config.scene.label_statistics = True
   config.optimiser.learning_rate = 1e-3
   config.optimiser.multipliers.decoder = 0.2
-  return config
-
-
-def _changed(variant):
-  config = dsl.VARIANTS[variant]()
-  ablations.nsd(config)
   return config
 
 

@@ -46,8 +46,7 @@ def mocap_people():
 def fine_tune():
   """Embedded people, end to end from the encoder of DSL (P2 Fig. 9, which gives no figures).
 
-  Measured: at 400 of these steps (seed 0, N-MPJPE, 100 and 500 labels) 186.5 and 156.1 mm, from
-  random weights 191.1 and 160.6 mm; on the boxes that DSL's detector finds 188.9 and 164.7 mm.
+  Measured: not yet.
   """
   config = synthetic_people()
   config.model.start_from = "runs/dsl_synthetic_people"

@@ -44,6 +44,18 @@ def test_a_second_start_finds_everything_done(run):
   assert "finished before" in again.stdout
 
 
+def test_an_untrained_encoder_is_left_out_where_it_is_not_wanted(run):
+  folder, arguments, _ = run
+  untrained = folder / "run" / "embeddings" / "random_test.npz"
+  untrained.unlink()
+  done = run_job(
+    "run", "--config=configs/dsl.py:smoke", *arguments, "--stages=export", "--norandom"
+  )
+  assert done.returncode == 0, done.stderr
+  assert "export test: finished before" in done.stdout
+  assert not untrained.exists()
+
+
 def test_training_goes_on_where_it_stopped(run):
   folder, arguments, _ = run
   more = run_job(

@@ -15,7 +15,7 @@ from jaxpose.losses import priors, reconstruction, tracking
 from jaxpose.method import Method, Terms, Variables
 from jaxpose.methods import batching
 from jaxpose.methods.colour_jitter import colour_jitter
-from jaxpose.methods.perceptual_term import perceptual_error
+from jaxpose.methods.perceptual_term import branches_are_cheap, perceptual_error
 from jaxpose.methods.swap import Exchange, Vectors, swap_appearance
 from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.models.resnet import normalise_image
@@ -211,7 +211,7 @@ def run(
       frames,
       out["reconstruction"],
       batching.flat(batching.to_float(sample["background"])),
-      out["box"] if scene.detector is not None and _branches_are_cheap() else None,
+      out["box"] if scene.detector is not None and branches_are_cheap() else None,
     )
     value = batching.per_sample(error)
     found["perceptual"] = (value, jnp.ones_like(value))
@@ -338,14 +338,6 @@ def scene_terms(
   if options.decode:
     found["pixel"] = _pixel_term(options, frames, out["reconstruction"])
   return found
-
-
-def _branches_are_cheap() -> bool:
-  """XLA's CPU backend runs convolutions inside of a `switch` so slowly that windows cost time.
-
-  Measured at full size on one core: a step of 9.4 s with windows to choose from, 3.8 s without.
-  """
-  return jax.default_backend() != "cpu"
 
 
 def _pixel_term(options: SceneOptions, frames: Array, predicted: Array) -> tuple[Array, Array]:

@@ -72,6 +72,8 @@ def make_scene_options(config: ConfigDict) -> Any:
     tight_scale=_tuple(scene.tight_scale),
     prior_location=_tuple(scene.prior_location),
     order_threshold=scene.order_threshold,
+    background=scene.background,
+    threshold=scene.background_threshold / 255.0,
   )
 
 

@@ -93,7 +93,7 @@ _KINDS: dict[str, _Kind] = {
       *("training.mask_max_low", "dsl.temperature", "drnet.learning_rate", "drnet.beta1"),
       *("pairs.gap_min", "pairs.gap_max", "pairs.synchronised", "pairs.unsynchronised"),
       *("pairs.flipped", "pairs.enlarge", "pairs.background_threshold", "pairs.shift"),
-      "supervised.background_threshold",
+      *("supervised.background_threshold", "scene.background_threshold"),
       *("pairs.scale", "pairs.rotation_deg"),
     ),
     (_is_number, "a finite number"),
@@ -120,7 +120,7 @@ _KINDS: dict[str, _Kind] = {
   **dict.fromkeys(
     (
       *("model.start_from", "pairs.unit", "pairs.crop", "pairs.background"),
-      *("sync_flip.features", "sync_flip.fusion"),
+      *("sync_flip.features", "sync_flip.fusion", "scene.background"),
     ),
     (_is_text, "a text"),
   ),

@@ -21,6 +21,8 @@ SEEN = SceneOptions(
   tight_scale=(0.2, 0.8),
   prior_location=(0.1, -0.2),
   order_threshold=0.01,
+  background="keep",
+  threshold=0.1,
 )
 
 

@@ -91,6 +91,8 @@ def test_options_of_a_scene():
       "scene.tight_scale": (0.2, 0.45),
       "scene.prior_location": (0.1, -0.2),
       "scene.order_threshold": 0.02,
+      "scene.background": "remove",
+      "scene.background_threshold": 51.0,
       **{f"scene.jitter_strength.{name}": value for name, value in STRENGTH.items()},
     }
   )
@@ -105,6 +107,8 @@ def test_options_of_a_scene():
     tight_scale=(0.2, 0.45),
     prior_location=(0.1, -0.2),
     order_threshold=0.02,
+    background="remove",
+    threshold=0.2,
   )
   assert building.make_scene_options(config) == expected
   assert building.make_scene_options(from_json(config)) == expected

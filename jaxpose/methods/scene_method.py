@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 from jaxpose import geometry, parallel
 from jaxpose.losses import priors, reconstruction, tracking
 from jaxpose.method import Method, Terms, Variables
+from jaxpose.methods import background_treatment as backgrounds
 from jaxpose.methods import batching
 from jaxpose.methods.colour_jitter import colour_jitter
 from jaxpose.methods.perceptual_term import branches_are_cheap, perceptual_error
@@ -27,6 +28,8 @@ MASK_THRESHOLD = 0.15
 
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)
+
+_BACKGROUNDS = (backgrounds.KEEP, backgrounds.REMOVE)
 
 PIXEL_LOSSES = {"l1": reconstruction.l1, "l2": reconstruction.l2}
 
@@ -51,6 +54,9 @@ class SceneOptions:
     tight_scale: the same for the prior `tight_box`, meant to take over once people are found.
     prior_location: what the batch's mean box centre is drawn to, in half frames.
     order_threshold: τ of eq. 10, in half frames.
+    background: what the encoder sees beside the person: "keep" (P1, P2), or "remove" (P3 §3.2);
+      detection and reconstruction are of whole frames either way.
+    threshold: of "remove", see `background_treatment.foreground`.
   """
 
   decode: bool
@@ -63,6 +69,8 @@ class SceneOptions:
   tight_scale: tuple[float, float]
   prior_location: tuple[float, float]
   order_threshold: float
+  background: str
+  threshold: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,11 +110,11 @@ class Pass(NamedTuple):
 
 
 def check_options(options: SceneOptions) -> None:
-  """Raises ValueError where there is no such pixel loss."""
-  if options.pixel_loss not in PIXEL_LOSSES:
-    raise ValueError(
-      f"pixel_loss must be one of {', '.join(PIXEL_LOSSES)}, not {options.pixel_loss!r}"
-    )
+  """Raises ValueError where there is no such pixel loss or background."""
+  choices = {"pixel_loss": tuple(PIXEL_LOSSES), "background": _BACKGROUNDS}
+  for name, known in choices.items():
+    if getattr(options, name) not in known:
+      raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(options, name)!r}")
 
 
 def term_names(
@@ -131,9 +139,9 @@ def parameter_groups(scene: Scene, options: SceneOptions) -> tuple[str, ...]:
 def shown(scene: Scene, options: SceneOptions) -> dict[str, Any]:
   """The functions of a `SceneMethod` that need no loss."""
   return {
-    "embed": functools.partial(_embed if options.decode else _embed_crop, scene),
-    "encode": functools.partial(_encode, scene),
-    "render": functools.partial(_render if options.decode else _render_crop, scene),
+    "embed": functools.partial(_embed if options.decode else _embed_crop, scene, options),
+    "encode": functools.partial(_encode, scene, options),
+    "render": functools.partial(_render if options.decode else _render_crop, scene, options),
     "decode": functools.partial(_decode, scene) if options.decode else None,
   }
 
@@ -152,7 +160,7 @@ def init(
   frames, background = batching.frames(sample), batching.backgrounds(sample)
   keys = jax.random.split(rng, frames.shape[0])
   look = _reconstruct if options.decode else _look
-  start = nn.init(lambda net, f, b, k: look(net, f, b, None, _same, k, True), scene)
+  start = nn.init(lambda net, f, b, k: look(net, f, f, b, None, _same, k, True), scene)
   variables = jax.jit(start)(rng, frames, background, keys)
   if perceptual is not None:
     variables = {**variables, "frozen": {"perceptual": perceptual[1]}}
@@ -197,6 +205,7 @@ def run(
   out, updated = nn.apply(look, scene, mutable=["batch_stats"] if train else [])(
     batching.networks(variables),
     frames,
+    _seen(options, frames, background),
     background,
     jitter if options.jitter is not None and train else None,
     lambda vectors: exchange(sample, swap_keys, vectors),
@@ -218,21 +227,36 @@ def run(
   return Pass(out, found, {**variables, **updated}, sample)
 
 
+def _seen(options: SceneOptions, frames: Array, background: Array) -> Array:
+  """The frames as the encoder sees them."""
+  if options.background == backgrounds.KEEP:
+    return frames
+  return backgrounds.remove_background(frames, background, options.threshold)
+
+
+def _frames_and_seen(options: SceneOptions, batch: dict[str, Any]) -> tuple[Array, Array]:
+  """Frames of a batch without samples; backgrounds are needed only where they are removed."""
+  frames = batching.to_float(batch["image"])
+  if options.background == backgrounds.KEEP:
+    return frames, frames
+  return frames, _seen(options, frames, batching.to_float(batch["background"]))
+
+
 def _embed(
-  scene: Scene, variables: Variables, batch: dict[str, Any]
+  scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
-  out = _render(scene, variables, batch)
+  out = _render(scene, options, variables, batch)
   kept = ("time_variant", "time_invariant", "box", "mask_box_px", "mask_max", "gain")
   return {name: out[name] for name in (*kept, "background_error")}
 
 
 def _render(
-  scene: Scene, variables: Variables, batch: dict[str, Any]
+  scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
-  frames = batching.to_float(batch["image"])
+  frames, seen = _frames_and_seen(options, batch)
   background = batching.to_float(batch["background"])
   out = nn.apply(_reconstruct, scene)(
-    batching.networks(variables), frames, background, None, _same, None, False
+    batching.networks(variables), frames, seen, background, None, _same, None, False
   )
   before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
   after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
@@ -242,27 +266,27 @@ def _render(
 
 
 def _embed_crop(
-  scene: Scene, variables: Variables, batch: dict[str, Any]
+  scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
-  out = _render_crop(scene, variables, batch)
+  out = _render_crop(scene, options, variables, batch)
   return {name: out[name] for name in ("time_variant", "time_invariant", "box", "presence")}
 
 
 def _render_crop(
-  scene: Scene, variables: Variables, batch: dict[str, Any]
+  scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
   """Presence is 1: without a reconstruction nothing tells an empty frame."""
-  frames = batching.to_float(batch["image"])
+  frames, seen = _frames_and_seen(options, batch)
   look = nn.apply(_look, scene)
-  out: Any = look(batching.networks(variables), frames, None, None, _same, None, False)
+  out: Any = look(batching.networks(variables), frames, seen, None, None, _same, None, False)
   return {**out, "presence": jnp.ones(len(frames))}
 
 
 def _encode(
-  scene: Scene, variables: Variables, batch: dict[str, Any]
+  scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
-  frames = batching.to_float(batch["image"])
-  return nn.apply(_detect_and_encode, scene)(batching.networks(variables), frames)
+  frames, seen = _frames_and_seen(options, batch)
+  return nn.apply(_detect_and_encode, scene)(batching.networks(variables), frames, seen)
 
 
 def _decode(
@@ -280,32 +304,33 @@ def _same(vectors: Vectors) -> Vectors:
   return vectors
 
 
-def _detect_and_encode(scene: Scene, frames: Array) -> dict[str, Array]:
+def _detect_and_encode(scene: Scene, frames: Array, seen: Array) -> dict[str, Array]:
   box = scene.detect(frames, False)
-  time_variant, time_invariant = scene.encode(scene.crop(frames, box), False)
+  time_variant, time_invariant = scene.encode(scene.crop(seen, box), False)
   return {"time_variant": time_variant, "time_invariant": time_invariant, "box": box}
 
 
-def _look(scene, frames, background, jitter, exchange, dropout_keys, train):
+def _look(scene, frames, seen, background, jitter, exchange, dropout_keys, train):
   """What `_reconstruct` does up to the vectors; both see the jittered crop."""
   del background, exchange, dropout_keys
   box = scene.detect(frames, train)
-  crops = scene.crop(frames, box)
+  crops = scene.crop(seen, box)
   time_variant, time_invariant = scene.encode(crops if jitter is None else jitter(crops), train)
   found = {"time_variant": time_variant, "time_invariant": time_invariant}
   return {"box": box, "crop": crops, **found}
 
 
-def _reconstruct(scene, frames, background, jitter, exchange, dropout_keys, train):
+def _reconstruct(scene, frames, seen, background, jitter, exchange, dropout_keys, train):
   """Detect, crop, encode, decode and paste, P1 eq. 1.
 
   Args:
+    seen: the frames as they are cropped for the encoder.
     jitter: crops -> the crops that the time-variant vectors are read from; None: the same ones,
       so that one pass of the encoder gives both vectors.
     exchange: the frames' vectors -> those that they are decoded with.
   """
   box = scene.detect(frames, train)
-  crops = scene.crop(frames, box)
+  crops = scene.crop(seen, box)
   if jitter is None:
     time_variant, time_invariant = scene.encode(crops, train)
   else:

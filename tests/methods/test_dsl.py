@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenes import JITTER, SEEN, build_tiny_scene, jitted, make_scene_batch, random_detector
+from scenes import (
+  JITTER,
+  SEEN,
+  build_tiny_scene,
+  flat_frames,
+  jitted,
+  make_scene_batch,
+  random_detector,
+)
 
 from jaxpose.methods import scene_method
 from jaxpose.methods.dsl import DslOptions, build_dsl
@@ -220,6 +228,49 @@ def test_without_a_detector_there_are_no_terms_of_boxes():
   batch = make_scene_batch()
   terms, _, _ = method.terms(method.init(jax.random.key(0), batch), batch, jax.random.key(1), True)
   assert set(terms) == {"pixel", "dsl"}
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_removed_background_is_hidden_from_the_encoder_alone(decode):
+  batch = make_scene_batch((False, False))
+  sample = batch["temporal"]
+  # Half of each frame shows the background; the mean colour that replaces it is ImageNet's.
+  sample["image"][..., :16, :] = sample["background"][..., :16, :]
+  difference = np.abs(sample["image"].astype(int) - sample["background"]).max(-1, keepdims=True)
+  mean = np.rint(255 * np.array([0.485, 0.456, 0.406])).astype(np.uint8)
+  hidden = {
+    "image": np.where(difference > 127.5, sample["image"], mean),
+    "background": np.repeat(sample["background"], 4, axis=1),
+  }
+  frames = {
+    "image": sample["image"].reshape(8, 24, 32, 3),
+    "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
+  }
+  seen = dataclasses.replace(SEEN, decode=decode, threshold=0.5)
+  bare = build_tiny_scene(detector=None)
+  removes, keeps = (
+    _build(bare, dataclasses.replace(seen, background=b)) for b in ("remove", "keep")
+  )
+  variables = keeps.init(jax.random.key(0), batch)
+  expected = keeps.encode(variables, flat_frames(hidden))
+  for look in (removes.encode, removes.embed, removes.render):
+    found = look(variables, frames)
+    for name in ("time_variant", "time_invariant"):
+      np.testing.assert_allclose(found[name], expected[name], atol=2e-2)  # a rounded mean
+      assert not np.allclose(keeps.encode(variables, frames)[name], expected[name], atol=1e-1)
+  terms, _, _ = removes.terms(variables, batch, jax.random.key(1), False)
+  shown = {**batch, "temporal": {**sample, **hidden}}
+  treated, _, _ = keeps.terms(variables, shown, jax.random.key(1), False)
+  np.testing.assert_allclose(terms["dsl"][0], treated["dsl"][0], rtol=5e-2)
+  assert not decode or not np.allclose(terms["pixel"][0], treated["pixel"][0], rtol=1e-3)
+
+  whole, hides = (
+    _build(build_tiny_scene(), dataclasses.replace(seen, background=b)) for b in ("keep", "remove")
+  )
+  variables = random_detector(whole.init(jax.random.key(0), batch))
+  np.testing.assert_array_equal(
+    hides.encode(variables, frames)["box"], whole.encode(variables, frames)["box"]
+  )
 
 
 def test_what_cannot_learn_is_an_error():

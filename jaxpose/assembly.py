@@ -1,5 +1,7 @@
 """Methods by their names in a configuration: how each is built, and what of a batch it sees."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +11,14 @@ from jaxpose import building
 from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 TEMPORAL, PAIR, VIEWS, LABELLED = "temporal", "pair", "views", "labelled"  # parts of a batch
+
+# What may change between two starts of one run without making it another experiment.
+_NOT_FINGERPRINTED = ("export", "probe", "report", "name")
+_NOT_FINGERPRINTED_OF = {
+  "data": ("workers", "prefetch", "directory", "path"),
+  "training": ("steps", "log_every", "checkpoint_every", "validate_every", "keep_checkpoints")
+  + ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low", "profile_steps"),
+}
 
 
 class Context(NamedTuple):
@@ -136,6 +146,15 @@ def unused_sections(config: ConfigDict) -> set[str]:
   named = set(config.methods)
   used = {s for name, recipe in METHODS.items() if name in named for s in recipe.sections}
   return {s for recipe in METHODS.values() for s in recipe.sections} - used
+
+
+def fingerprint(config: ConfigDict) -> str:
+  """A hash of all values that decide what is learned (not for how long, or what comes after)."""
+  left_out = unused_sections(config).union(_NOT_FINGERPRINTED)
+  values = {k: v for k, v in config.to_dict().items() if k not in left_out}
+  for section, names in _NOT_FINGERPRINTED_OF.items():
+    values[section] = {k: v for k, v in values[section].items() if k not in names}
+  return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def loss_weights(config: ConfigDict) -> dict[str, Any]:

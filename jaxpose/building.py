@@ -58,7 +58,7 @@ def build_scene(config: ConfigDict, axis_name: str | None, *, training: bool = T
 
 def make_scene_options(config: ConfigDict) -> Any:
   """Section `scene`."""
-  from jaxpose.methods.scene_method import SceneOptions
+  from jaxpose.methods.scene_terms import SceneOptions
 
   scene = config.scene
   return SceneOptions(

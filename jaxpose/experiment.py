@@ -18,20 +18,13 @@ from jaxpose.data.subjects import DETECTOR, subject_boxes
 Batch = Mapping[str, Any]
 Variables = dict[str, Any]
 
+CALIBRATION_BATCHES = 50
 CONFIG_FILE = "config.json"
 SPLITS = ("train", "validation", "test")
 
 # What a method may be shown of a batch of frames.
 _FRAMES = ("image", "background", "box_px")
 _POINTED = ("K", "pose2d_px", "joint_valid")  # a supervised one, to turn its camera (P3 §3.4)
-
-# What may change between two starts of one run without making it another experiment.
-_NOT_FINGERPRINTED = ("export", "probe", "report", "name")
-_NOT_FINGERPRINTED_OF = {
-  "data": ("workers", "prefetch", "directory", "path"),
-  "training": ("steps", "log_every", "checkpoint_every", "validate_every", "keep_checkpoints")
-  + ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low", "profile_steps"),
-}
 
 
 class Experiment:
@@ -77,11 +70,7 @@ class Experiment:
 
   def fingerprint(self) -> str:
     """A hash of all values that decide what is learned (not for how long, or what comes after)."""
-    left_out = assembly.unused_sections(self.config).union(_NOT_FINGERPRINTED)
-    values = {k: v for k, v in self.config.to_dict().items() if k not in left_out}
-    for section, names in _NOT_FINGERPRINTED_OF.items():
-      values[section] = {k: v for k, v in values[section].items() if k not in names}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return assembly.fingerprint(self.config)
 
   # --- data ------------------------------------------------------------------------------------
 
@@ -278,7 +267,6 @@ class Experiment:
 
   @property
   def _terms(self) -> set[str]:
-    """Names of all terms that are summed."""
     return {term for o in self.method.objectives.values() for term in o.terms}
 
   # --- training --------------------------------------------------------------------------------
@@ -289,7 +277,7 @@ class Experiment:
     from jaxpose.training import loop, writers
 
     config, over = self.config, parallel.devices()
-    loop.enable_compilation_cache(_cache_folder())
+    loop.enable_compilation_cache(pathlib.Path.home() / ".cache" / "jaxpose" / "compiled")
     return loop.train(
       self.method,
       lambda: self.train_batches(over),
@@ -411,11 +399,3 @@ class Experiment:
       return jax.device_get(compiled(placed, frames))
 
     return call
-
-
-CALIBRATION_BATCHES = 50
-
-
-def _cache_folder() -> pathlib.Path:
-  """Where compiled programs are kept between runs."""
-  return pathlib.Path.home() / ".cache" / "jaxpose" / "compiled"

@@ -258,18 +258,25 @@ def score_supervised(
       "test_sequences": protocols.count_sequences(sequences),
     },
   )
-  out = experiment.workdir / "probe"
+  _write_supervised(experiment.workdir / "probe", results, len(test.rows), progress)
+  return results
+
+
+def _write_supervised(
+  out: pathlib.Path, results: ProbeResults, test_frames: int, progress: Callable[[str], None]
+) -> None:
+  """Writes tables and reference, and says what the network, the last record, is worth."""
   probe_report.write_probe_report(out, results)
-  reference = Reference(records[own], skeleton.num_joints, len(test.rows))
-  name = metrics.metric_name("N-MPJPE", skeleton.num_joints)
-  found, base = (records[row].metrics[name] for row in (own, probe.MEAN_POSE))
-  for line in metrics.describe_variants(records[own].metrics):
+  base, own = results.records
+  reference = Reference(own, results.num_joints, test_frames)
+  name = metrics.metric_name("N-MPJPE", results.num_joints)
+  error = own.metrics[name]
+  for line in metrics.describe_variants(own.metrics):
     progress(f"probe: {line}")
   progress(
-    f"probe: {own}, {labels} labels, seed {seed}: {name} {found:.1f} mm, {found / base:.3f} of"
-    f" the mean pose's; {save_reference(out, reference)}"
+    f"probe: {own.row}, {own.labels} labels, seed {own.seed}: {name} {error:.1f} mm,"
+    f" {error / base.metrics[name]:.3f} of the mean pose's; {save_reference(out, reference)}"
   )
-  return results
 
 
 def _count_frames(

@@ -85,37 +85,8 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
   size = experiment.image_size
   for split, embeddings in exported.items():
     dataset = experiment.dataset(split)
-    report.groups += rendered.gather_frames(
-      dataset,
-      embeddings,
-      render,
-      split=split,
-      image_size=size,
-      count=frames,
-      worst=_WORST,
-      seed=seed,
-    )
-    report.backgrounds += rendered.gather_backgrounds(dataset, split, _TRACKS)
-    report.timelines += scores.gather_timelines(
-      dataset,
-      embeddings,
-      split=split,
-      image_size=size,
-      limit=_TRACKS,
-      thumbnails=_THUMBNAILS,
-      seed=seed,
-    )
-    grid = rendered.gather_swaps(
-      dataset,
-      embeddings,
-      render,
-      decode,
-      split=split,
-      image_size=size,
-      count=_SWAPS,
-      seed=seed,
-    )
-    report.swaps += [] if grid is None else [grid]
+    look = {"split": split, "image_size": size, "seed": seed}
+    _add_frames(report, dataset, embeddings, render, decode, frames, look)
   _add_scores(report, experiment, exported, seed)
   evaluated = evaluate_pretext(experiment, exported, seed)
   if evaluated is not None:
@@ -126,6 +97,27 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
   report.warnings += _other_weights(exported, provenance.digest_weights(variables), drawn)
   report.warnings += _warnings(exported)
   return report
+
+
+def _add_frames(
+  report: Report,
+  dataset: Any,
+  embeddings: Mapping[str, Any],
+  render: rendered.Render,
+  decode: Any,
+  frames: int,
+  look: dict[str, Any],
+) -> None:
+  """Adds pictures, backgrounds, presence over time and swaps of one split's frames."""
+  report.groups += rendered.gather_frames(
+    dataset, embeddings, render, count=frames, worst=_WORST, **look
+  )
+  report.backgrounds += rendered.gather_backgrounds(dataset, look["split"], _TRACKS)
+  report.timelines += scores.gather_timelines(
+    dataset, embeddings, limit=_TRACKS, thumbnails=_THUMBNAILS, **look
+  )
+  grid = rendered.gather_swaps(dataset, embeddings, render, decode, count=_SWAPS, **look)
+  report.swaps += [] if grid is None else [grid]
 
 
 def _load_embeddings(workdir: pathlib.Path) -> dict[str, Mapping[str, Any]]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpose.methods.scene_method import SceneOptions
+from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.models.scene import build_scene
 
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "probability": 0.8}

@@ -11,7 +11,7 @@ import numpy as np
 from configs import dsl
 from jaxpose import building, parallel
 from jaxpose.losses import contrastive
-from jaxpose.methods import batching, perceptual_term, scene_method
+from jaxpose.methods import batching, perceptual_term, scene_terms
 from jaxpose.methods import dsl as method_dsl
 from jaxpose.models.perceptual import PerceptualFeatures
 from jaxpose.training.state import make_state
@@ -112,7 +112,7 @@ def make_parts(config):
   terms = {"box": box, "reconstruction": predicted, "time_variant": latents[0]}
 
   def losses(terms, sample, frames):
-    found = scene_method.scene_terms(scene, seen, sample, frames, terms)
+    found = scene_terms.pass_terms(scene, seen, sample, frames, terms)
     vectors = batching.samples(terms["time_variant"])
     contrast = contrastive.dsl(vectors, sample["position"], d_max=options.d_max)
     return contrast.sum() + sum(value.sum() for value, _ in found.values())

@@ -15,7 +15,7 @@ from jaxpose.methods.drnet import GROUP, DrnetOptions
 from jaxpose.methods.dsl import DslOptions
 from jaxpose.methods.mv_css import MvCssOptions
 from jaxpose.methods.nsd import NsdOptions
-from jaxpose.methods.scene_method import SceneOptions
+from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.methods.supervised import SupervisedOptions
 from jaxpose.models import resnet, torch_weights
 

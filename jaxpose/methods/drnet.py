@@ -15,8 +15,9 @@ from jaxtyping import Array, Bool, Float, Key
 from jaxpose import parallel
 from jaxpose.losses.adversarial import binary_cross_entropy, feature_distance
 from jaxpose.method import Objective, Terms, Variables
-from jaxpose.methods import batching, scene_method
-from jaxpose.methods.scene_method import Perceptual, SceneMethod, SceneOptions
+from jaxpose.methods import batching, scene_method, scene_terms
+from jaxpose.methods.scene_method import Perceptual, SceneMethod
+from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.models.discriminators import SceneDiscriminator
 from jaxpose.models.scene import Scene
 from jaxpose.shapes import FAR, REFERENCE
@@ -51,14 +52,18 @@ def build_drnet(
   Raises:
     ValueError: there is no such pixel loss; nothing is decoded, or no vector is time-invariant.
   """
-  scene_method.check_options(seen)
+  scene_terms.check_options(seen)
   sizes = scene.encoder.time_variant_size, scene.encoder.time_invariant_size
   if not seen.decode or min(sizes) == 0:
     raise ValueError(
       "drnet parts pose and content by decoding them: it needs config.scene.decode,"
       " config.model.time_variant and time_invariant > 0"
     )
-  names = [*scene_method.term_names(scene, seen, perceptual), "similarity", "confusion"]
+  names = [
+    *scene_terms.term_names(scene, seen, perceptual=perceptual is not None),
+    "similarity",
+    "confusion",
+  ]
   judge = SceneDiscriminator(options.discriminator_width)
   return SceneMethod(
     init=functools.partial(_init, scene, seen, judge, perceptual),
@@ -122,7 +127,7 @@ def _terms(
       differs.astype(ones.dtype),
     ),
   }
-  return terms, done.variables, {"summaries": scene_method.summaries(done.out)}
+  return terms, done.variables, {"summaries": scene_terms.summaries(done.out)}
 
 
 def _of_other_videos(

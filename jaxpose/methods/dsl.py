@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Key
 
 from jaxpose.losses import contrastive
 from jaxpose.method import Objective, Terms, Variables
-from jaxpose.methods import batching, scene_method, weak_labels
-from jaxpose.methods.scene_method import Perceptual, SceneMethod, SceneOptions
+from jaxpose.methods import batching, scene_method, scene_terms, weak_labels
+from jaxpose.methods.scene_method import Perceptual, SceneMethod
+from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.methods.weak_labels import Head
 from jaxpose.models.scene import Scene
 from jaxpose.shapes import FAR, INTERMEDIATE, NEAR, REFERENCE
@@ -54,12 +55,12 @@ def build_dsl(
   Raises:
     ValueError: there is no such pixel loss or contrast, or nothing would be learned from.
   """
-  scene_method.check_options(seen)
+  scene_terms.check_options(seen)
   if options.contrast not in CONTRASTS:
     raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, not {options.contrast!r}")
   if options.head is not None and not scene.encoder.time_variant_size:
     raise ValueError("2D joints are read from config.model.time_variant > 0 values, not from 0")
-  names = scene_method.term_names(scene, seen, perceptual)
+  names = scene_terms.term_names(scene, seen, perceptual=perceptual is not None)
   names += [] if options.contrast == "none" else [options.contrast]
   if not seen.decode and options.contrast == "none":
     raise ValueError("neither a reconstruction nor a contrast: there is nothing to learn from")
@@ -125,7 +126,7 @@ def _terms(
     joints = batching.flat(done.sample["pose2d_px"])
     height, width = done.sample["image"].shape[2:4]
     terms["pose2d"] = weak_labels.pose2d_term(predicted, joints, done.out["box"], (height, width))
-  return terms, done.variables, {"summaries": scene_method.summaries(done.out)}
+  return terms, done.variables, {"summaries": scene_terms.summaries(done.out)}
 
 
 def _contrast(

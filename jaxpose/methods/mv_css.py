@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Key
 from jaxpose import parallel
 from jaxpose.losses import contrastive
 from jaxpose.method import Objective, Terms, Variables
-from jaxpose.methods import batching, scene_method
-from jaxpose.methods.scene_method import SceneMethod, SceneOptions
+from jaxpose.methods import batching, scene_method, scene_terms
+from jaxpose.methods.scene_method import SceneMethod
+from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.models.scene import Scene
 from jaxpose.shapes import OTHER_INSTANT, OTHER_VIEW
 
@@ -77,7 +78,7 @@ def _terms(
     vectors = contrastive.unit_length(vectors)
   value = _triplets(options, vectors, done.sample)
   terms = {TERM: (value, jnp.ones_like(value))}
-  return terms, done.variables, {"summaries": scene_method.summaries(done.out)}
+  return terms, done.variables, {"summaries": scene_terms.summaries(done.out)}
 
 
 def _triplets(

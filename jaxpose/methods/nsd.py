@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from jaxpose.method import Objective, Terms, Variables
-from jaxpose.methods import batching, scene_method
-from jaxpose.methods.scene_method import Perceptual, SceneMethod, SceneOptions
+from jaxpose.methods import batching, scene_method, scene_terms
+from jaxpose.methods.scene_method import Perceptual, SceneMethod
+from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.methods.swap import Vectors, take_sources
 from jaxpose.models.scene import Scene
 from jaxpose.shapes import FRAMES_PER_SAMPLE, OTHER_INSTANT, OTHER_VIEW
@@ -46,7 +47,7 @@ def build_nsd(
     ValueError: there is no such pixel loss; nothing is decoded, no vector is time-invariant, or the
       time-variant one is no list of points.
   """
-  scene_method.check_options(seen)
+  scene_terms.check_options(seen)
   if not seen.decode or scene.encoder.time_invariant_size == 0:
     raise ValueError(
       "nsd parts pose and appearance by decoding them: it needs config.scene.decode and"
@@ -57,7 +58,7 @@ def build_nsd(
       f"nsd reads the time-variant vector as points in 3D: config.model.time_variant is"
       f" {scene.encoder.time_variant_size}, but must be a multiple of 3"
     )
-  names = scene_method.term_names(scene, seen, perceptual, tracked=False)
+  names = scene_terms.term_names(scene, seen, perceptual=perceptual is not None, tracked=False)
   groups = scene_method.parameter_groups(scene, seen)
   return SceneMethod(
     init=functools.partial(scene_method.init, scene, seen, perceptual, part=PART),
@@ -81,7 +82,7 @@ def _terms(
   done = scene_method.run(
     scene, seen, perceptual, variables, batch, rng, train, part=PART, exchange=exchange
   )
-  return done.terms, done.variables, {"summaries": scene_method.summaries(done.out)}
+  return done.terms, done.variables, {"summaries": scene_terms.summaries(done.out)}
 
 
 def _exchange(

@@ -11,15 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxpose import geometry, parallel
-from jaxpose.losses import priors, reconstruction, tracking
 from jaxpose.method import Method, Terms, Variables
 from jaxpose.methods import background_treatment as backgrounds
-from jaxpose.methods import batching
+from jaxpose.methods import batching, scene_terms
 from jaxpose.methods.colour_jitter import colour_jitter
 from jaxpose.methods.perceptual_term import branches_are_cheap, perceptual_error
+from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.methods.swap import Exchange, Vectors, swap_appearance
 from jaxpose.models.perceptual import PerceptualFeatures
-from jaxpose.models.resnet import normalise_image
 from jaxpose.models.scene import Scene
 
 # Of the box around the mask, whose maximum on the frame is 1. The window fades the mask towards the
@@ -29,48 +28,7 @@ MASK_THRESHOLD = 0.15
 # Draws of one example, each with a key of its own.
 _JITTER, _SWAP, _DROPOUT = range(3)
 
-_BACKGROUNDS = (backgrounds.KEEP, backgrounds.REMOVE)
-
-PIXEL_LOSSES = {"l1": reconstruction.l1, "l2": reconstruction.l2}
-
 Perceptual = tuple[PerceptualFeatures, Variables]
-
-
-@dataclasses.dataclass(frozen=True)
-class SceneOptions:
-  """What P1 and P2 leave to choose of every method on a scene; the values: configs/common.py.
-
-  Attributes:
-    decode: whether frames are reconstructed; if not, only what the vectors say is learned from.
-    pixel_loss: "l2" (P2 eq. 2) or "l1" (P1 eq. 2).
-    label_statistics: normalise prediction and label by the label's mean and deviation (NSD), with
-      deviations bounded from below by this; None: off.
-    swap: whose time-invariant vector a frame is decoded with, see `methods.swap`.
-    swap_probability: of each exchange, for swap "pairs".
-    jitter: colour jitter of the time-variant input, the keyword arguments of `colour_jitter`;
-      None: off.
-    prior_scale: what the batch's mean box is drawn to, (width, height) as shares of the frame's
-      shorter side.
-    tight_scale: the same for the prior `tight_box`, meant to take over once people are found.
-    prior_location: what the batch's mean box centre is drawn to, in half frames.
-    order_threshold: τ of eq. 10, in half frames.
-    background: what the encoder sees beside the person: "keep" (P1, P2), or "remove" (P3 §3.2);
-      detection and reconstruction are of whole frames either way.
-    threshold: of "remove", see `background_treatment.foreground`.
-  """
-
-  decode: bool
-  pixel_loss: str
-  label_statistics: float | None
-  swap: str
-  swap_probability: float
-  jitter: dict[str, float] | None
-  prior_scale: tuple[float, float]
-  tight_scale: tuple[float, float]
-  prior_location: tuple[float, float]
-  order_threshold: float
-  background: str
-  threshold: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,27 +65,6 @@ class Pass(NamedTuple):
 
 
 # --- for methods ---------------------------------------------------------------------------------
-
-
-def check_options(options: SceneOptions) -> None:
-  """Raises ValueError where there is no such pixel loss or background."""
-  choices = {"pixel_loss": tuple(PIXEL_LOSSES), "background": _BACKGROUNDS}
-  for name, known in choices.items():
-    if getattr(options, name) not in known:
-      raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(options, name)!r}")
-
-
-def term_names(
-  scene: Scene, options: SceneOptions, perceptual: Perceptual | None, *, tracked: bool = True
-) -> list[str]:
-  """Names of the terms that `run` gives; `tracked`: of temporal samples, boxes have a path."""
-  names = []
-  if options.decode:
-    names += ["pixel"] + (["perceptual"] if perceptual is not None else [])
-  if scene.detector is not None:
-    names += ["constant_acceleration", "order", "scale_change"] if tracked else []
-    names += ["box_scale", "tight_box", "box_location"]
-  return names
 
 
 def parameter_groups(scene: Scene, options: SceneOptions) -> tuple[str, ...]:
@@ -179,7 +116,7 @@ def run(
   part: str = "temporal",
   exchange: Exchange | None = None,
 ) -> Pass:
-  """One pass over samples of four frames, and the terms that `term_names` lists.
+  """One pass over samples of four frames, and the terms that `scene_terms.term_names` lists.
 
   `pixel` (on ImageNet-normalised colours) and `perceptual` (P2 eq. 2); `constant_acceleration`,
   `order` and `scale_change` (P1 eq. 9-11) on equidistant quadruples of falling people; the priors
@@ -212,7 +149,7 @@ def run(
     batching.frame_keys(keys, _DROPOUT) if train else None,
     train,
   )
-  found = scene_terms(scene, options, sample, frames, out)
+  found = scene_terms.pass_terms(scene, options, sample, frames, out)
   if options.decode and perceptual is not None:
     error = perceptual_error(
       perceptual[0],
@@ -348,72 +285,3 @@ def _reconstruct(scene, frames, seen, background, jitter, exchange, dropout_keys
     "decoded": decoded,
     **composed,
   }
-
-
-def scene_terms(
-  scene: Scene,
-  options: SceneOptions,
-  sample: dict[str, Array],
-  frames: Float[Array, "N H W 3"],
-  out: dict[str, Array],
-) -> Terms:
-  """All terms of a pass but the perceptual one."""
-  aspect = frames.shape[2] / frames.shape[1]
-  found = {} if scene.detector is None else _box_terms(options, sample, aspect, out["box"])
-  if options.decode:
-    found["pixel"] = _pixel_term(options, frames, out["reconstruction"])
-  return found
-
-
-def _pixel_term(options: SceneOptions, frames: Array, predicted: Array) -> tuple[Array, Array]:
-  # Errors are in the colours that the networks work in, as in NSD: in units of their usual spread.
-  label, predicted = normalise_image(frames), normalise_image(predicted)
-  if options.label_statistics is not None:
-    predicted, label = reconstruction.normalise_by_label_statistics(
-      predicted, label, minimum_std=options.label_statistics
-    )
-  value = batching.per_sample(PIXEL_LOSSES[options.pixel_loss](predicted, label))
-  return value, jnp.ones_like(value)
-
-
-def _box_terms(
-  options: SceneOptions, sample: dict[str, Array], aspect: float, boxes: Float[Array, "N 4"]
-) -> Terms:
-  box, mean_box = batching.samples(boxes), parallel.pmean(jnp.mean(boxes, axis=0))
-  ones = jnp.ones(len(box))
-  scale = priors.scale_prior(mean_box, target=options.prior_scale, aspect=aspect)
-  tight = priors.scale_prior(mean_box, target=options.tight_scale, aspect=aspect)
-  location = priors.location_prior(mean_box, target=options.prior_location)
-  found = {
-    "box_scale": (scale * ones, ones),
-    "tight_box": (tight * ones, ones),
-    "box_location": (location * ones, ones),
-  }
-  if "gravity" not in sample:
-    return found
-  falling = sample["gravity"].astype(jnp.float32)
-  return found | {
-    "constant_acceleration": (tracking.constant_acceleration(box), falling),
-    "order": (tracking.falling_order(box, threshold=options.order_threshold), falling),
-    "scale_change": (tracking.scale_change(box), falling),
-  }
-
-
-def summaries(out: dict[str, Array]) -> dict[str, Array]:
-  """What is logged of a pass beside its terms."""
-  box = out["box"]
-  found = {
-    "box_scale_mean": jnp.mean(box[:, :2]),
-    "box_scale_spread": _spread(box[:, :2].reshape(-1, 1)).mean(),
-    "box_shift_spread": _spread(box[:, 2:]).mean(),
-  }
-  if "mask_frame" in out:
-    found["mask_max_mean"] = jnp.mean(out["mask_max"])
-    found["mask_area"] = jnp.mean(out["mask_frame"])
-  return found
-
-
-def _spread(values: Float[Array, "N K"]) -> Float[Array, " K"]:
-  """Standard deviation over the frames of all devices."""
-  mean = parallel.pmean(jnp.mean(values, axis=0, keepdims=True))
-  return jnp.sqrt(parallel.pmean(jnp.mean((values - mean) ** 2, axis=0)))

@@ -23,7 +23,7 @@ def _with_views(base, pairs_of):
   config.methods = ("dsl", "sync_flip")
   config.pairs = pairs_of.pairs.copy_and_resolve_references()
   config.pairs.crop = "detector"
-  config.pairs.background = "mix"  # frames have backgrounds where poses are read
+  config.pairs.background = config.scene.background = "remove"
   config.sync_flip.features = "time_variant"
   config.sync_flip.loss_weights.synchronisation = (WEIGHT,)
   config.sync_flip.loss_weights.flip = (WEIGHT,)

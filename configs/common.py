@@ -107,7 +107,7 @@ def _scene() -> ConfigDict:
   scene.tight_scale = (0.25, 0.5)  # ours; of the prior `tight_box`
   scene.prior_location = (0.0, 0.0)
   scene.order_threshold = 0.01  # ours
-  scene.background = "keep"  # in what the encoder sees; or remove (P3 §3.2)
+  scene.background = "keep"  # in what the networks see; or remove (P3 §3.2)
   scene.background_threshold = 20.0  # ours, grey levels
   return scene
 

@@ -144,6 +144,8 @@ def make_sync_flip_options(config: ConfigDict) -> Any:
     enlarge=pairs.enlarge,
     background=pairs.background,
     threshold=pairs.background_threshold / 255.0,
+    detector_background=config.scene.background,
+    detector_threshold=config.scene.background_threshold / 255.0,
     shift=pairs.shift,
     scale=pairs.scale,
     rotation_deg=pairs.rotation_deg,

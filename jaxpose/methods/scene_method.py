@@ -97,7 +97,7 @@ def init(
   frames, background = batching.frames(sample), batching.backgrounds(sample)
   keys = jax.random.split(rng, frames.shape[0])
   look = _reconstruct if options.decode else _look
-  start = nn.init(lambda net, f, b, k: look(net, f, f, b, None, _same, k, True), scene)
+  start = nn.init(lambda net, f, b, k: look(net, f, b, None, _same, k, True), scene)
   variables = jax.jit(start)(rng, frames, background, keys)
   if perceptual is not None:
     variables = {**variables, "frozen": {"perceptual": perceptual[1]}}
@@ -141,7 +141,6 @@ def run(
   look = _reconstruct if options.decode else _look
   out, updated = nn.apply(look, scene, mutable=["batch_stats"] if train else [])(
     batching.networks(variables),
-    frames,
     _seen(options, frames, background),
     background,
     jitter if options.jitter is not None and train else None,
@@ -165,18 +164,17 @@ def run(
 
 
 def _seen(options: SceneOptions, frames: Array, background: Array) -> Array:
-  """The frames as the encoder sees them."""
+  """The frames as the networks see them."""
   if options.background == backgrounds.KEEP:
     return frames
   return backgrounds.remove_background(frames, background, options.threshold)
 
 
-def _frames_and_seen(options: SceneOptions, batch: dict[str, Any]) -> tuple[Array, Array]:
-  """Frames of a batch without samples; backgrounds are needed only where they are removed."""
+def _seen_frames(options: SceneOptions, batch: dict[str, Any]) -> Float[Array, "N H W 3"]:
+  """`_seen` of frames without samples; backgrounds are needed only where they are removed."""
   frames = batching.to_float(batch["image"])
-  if options.background == backgrounds.KEEP:
-    return frames, frames
-  return frames, _seen(options, frames, batching.to_float(batch["background"]))
+  keep = options.background == backgrounds.KEEP
+  return frames if keep else _seen(options, frames, batching.to_float(batch["background"]))
 
 
 def _embed(
@@ -190,10 +188,10 @@ def _embed(
 def _render(
   scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
-  frames, seen = _frames_and_seen(options, batch)
+  frames, seen = batching.to_float(batch["image"]), _seen_frames(options, batch)
   background = batching.to_float(batch["background"])
   out = nn.apply(_reconstruct, scene)(
-    batching.networks(variables), frames, seen, background, None, _same, None, False
+    batching.networks(variables), seen, background, None, _same, None, False
   )
   before = jnp.sum((frames - background) ** 2, axis=(1, 2, 3))
   after = jnp.sum((frames - out["reconstruction"]) ** 2, axis=(1, 2, 3))
@@ -213,17 +211,17 @@ def _render_crop(
   scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
   """Presence is 1: without a reconstruction nothing tells an empty frame."""
-  frames, seen = _frames_and_seen(options, batch)
+  seen = _seen_frames(options, batch)
   look = nn.apply(_look, scene)
-  out: Any = look(batching.networks(variables), frames, seen, None, None, _same, None, False)
-  return {**out, "presence": jnp.ones(len(frames))}
+  out: Any = look(batching.networks(variables), seen, None, None, _same, None, False)
+  return {**out, "presence": jnp.ones(len(seen))}
 
 
 def _encode(
   scene: Scene, options: SceneOptions, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
-  frames, seen = _frames_and_seen(options, batch)
-  return nn.apply(_detect_and_encode, scene)(batching.networks(variables), frames, seen)
+  seen = _seen_frames(options, batch)
+  return nn.apply(_detect_and_encode, scene)(batching.networks(variables), seen)
 
 
 def _decode(
@@ -241,32 +239,32 @@ def _same(vectors: Vectors) -> Vectors:
   return vectors
 
 
-def _detect_and_encode(scene: Scene, frames: Array, seen: Array) -> dict[str, Array]:
-  box = scene.detect(frames, False)
+def _detect_and_encode(scene: Scene, seen: Array) -> dict[str, Array]:
+  box = scene.detect(seen, False)
   time_variant, time_invariant = scene.encode(scene.crop(seen, box), False)
   return {"time_variant": time_variant, "time_invariant": time_invariant, "box": box}
 
 
-def _look(scene, frames, seen, background, jitter, exchange, dropout_keys, train):
+def _look(scene, seen, background, jitter, exchange, dropout_keys, train):
   """What `_reconstruct` does up to the vectors; both see the jittered crop."""
   del background, exchange, dropout_keys
-  box = scene.detect(frames, train)
+  box = scene.detect(seen, train)
   crops = scene.crop(seen, box)
   time_variant, time_invariant = scene.encode(crops if jitter is None else jitter(crops), train)
   found = {"time_variant": time_variant, "time_invariant": time_invariant}
   return {"box": box, "crop": crops, **found}
 
 
-def _reconstruct(scene, frames, seen, background, jitter, exchange, dropout_keys, train):
+def _reconstruct(scene, seen, background, jitter, exchange, dropout_keys, train):
   """Detect, crop, encode, decode and paste, P1 eq. 1.
 
   Args:
-    seen: the frames as they are cropped for the encoder.
+    seen: the frames, with or without background.
     jitter: crops -> the crops that the time-variant vectors are read from; None: the same ones,
       so that one pass of the encoder gives both vectors.
     exchange: the frames' vectors -> those that they are decoded with.
   """
-  box = scene.detect(frames, train)
+  box = scene.detect(seen, train)
   crops = scene.crop(seen, box)
   if jitter is None:
     time_variant, time_invariant = scene.encode(crops, train)

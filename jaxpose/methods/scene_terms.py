@@ -36,8 +36,8 @@ class SceneOptions:
     tight_scale: the same for the prior `tight_box`, meant to take over once people are found.
     prior_location: what the batch's mean box centre is drawn to, in half frames.
     order_threshold: τ of eq. 10, in half frames.
-    background: what the encoder sees beside the person: "keep" (P1, P2), or "remove" (P3 §3.2);
-      detection and reconstruction are of whole frames either way.
+    background: what detector and encoder see beside the person: "keep" (P1, P2), or "remove"
+      (P3 §3.2); the whole frame is reconstructed either way.
     threshold: of "remove", see `background_treatment.foreground`.
   """
 

@@ -40,6 +40,8 @@ class SyncFlipOptions:
     background: "keep"; "remove"; "substitute", by that of another camera or sequence; or "mix",
       half of the pairs each of the last two.
     threshold: see `background_treatment.foreground`.
+    detector_background: "keep", or "remove": what the detector, where it crops, has learned to see.
+    detector_threshold: of that.
     shift, scale: each view's crop is moved and scaled by itself, see `disturb_boxes`.
     rotation_deg: and turned by an angle from [−rotation_deg, rotation_deg].
     fusion: see `models.siamese.fuse`.
@@ -50,6 +52,8 @@ class SyncFlipOptions:
   enlarge: float
   background: str
   threshold: float
+  detector_background: str
+  detector_threshold: float
   shift: float
   scale: float
   rotation_deg: float
@@ -203,7 +207,7 @@ def _boxes(
   disturbance = {"shift": options.shift, "scale": options.scale}
   if networks.detects:
     detect = nn.apply(lambda scene, x: scene.detect(x, False), networks.scene)
-    found: Any = detect(batching.networks(variables), images)
+    found: Any = detect(batching.networks(variables), _detectable(options, images, frames))
     boxes = subject_crops.disturb_boxes(jax.lax.stop_gradient(found), draws, **disturbance)
     return boxes, jnp.ones(len(images), bool)
   if "subject_px" not in frames:
@@ -213,6 +217,16 @@ def _boxes(
   return subject_crops.crop_boxes(
     subjects, draws, (height, width), enlarge=options.enlarge, **disturbance
   )
+
+
+def _detectable(
+  options: SyncFlipOptions, images: Float[Array, "N H W 3"], frames: dict[str, Array]
+) -> Float[Array, "N H W 3"]:
+  """The frames as the detector knows them."""
+  if options.detector_background == backgrounds.KEEP:
+    return images
+  own = batching.to_float(frames["background"].reshape(images.shape))
+  return backgrounds.remove_background(images, own, options.detector_threshold)
 
 
 def _treat(

@@ -231,7 +231,7 @@ def test_without_a_detector_there_are_no_terms_of_boxes():
 
 
 @pytest.mark.parametrize("decode", [True, False])
-def test_removed_background_is_hidden_from_the_encoder_alone(decode):
+def test_removed_background_is_hidden_from_the_networks_alone(decode):
   batch = make_scene_batch((False, False))
   sample = batch["temporal"]
   # Half of each frame shows the background; the mean colour that replaces it is ImageNet's.
@@ -247,30 +247,21 @@ def test_removed_background_is_hidden_from_the_encoder_alone(decode):
     "background": np.repeat(sample["background"], 4, axis=1).reshape(8, 24, 32, 3),
   }
   seen = dataclasses.replace(SEEN, decode=decode, threshold=0.5)
-  bare = build_tiny_scene(detector=None)
   removes, keeps = (
-    _build(bare, dataclasses.replace(seen, background=b)) for b in ("remove", "keep")
+    _build(build_tiny_scene(), dataclasses.replace(seen, background=b)) for b in ("remove", "keep")
   )
-  variables = keeps.init(jax.random.key(0), batch)
+  variables = random_detector(keeps.init(jax.random.key(0), batch))
   expected = keeps.encode(variables, flat_frames(hidden))
   for look in (removes.encode, removes.embed, removes.render):
     found = look(variables, frames)
-    for name in ("time_variant", "time_invariant"):
+    for name in ("box", "time_variant", "time_invariant"):
       np.testing.assert_allclose(found[name], expected[name], atol=2e-2)  # a rounded mean
       assert not np.allclose(keeps.encode(variables, frames)[name], expected[name], atol=1e-1)
   terms, _, _ = removes.terms(variables, batch, jax.random.key(1), False)
   shown = {**batch, "temporal": {**sample, **hidden}}
   treated, _, _ = keeps.terms(variables, shown, jax.random.key(1), False)
-  np.testing.assert_allclose(terms["dsl"][0], treated["dsl"][0], rtol=5e-2)
+  np.testing.assert_allclose(terms["dsl"][0], treated["dsl"][0], rtol=1e-1)
   assert not decode or not np.allclose(terms["pixel"][0], treated["pixel"][0], rtol=1e-3)
-
-  whole, hides = (
-    _build(build_tiny_scene(), dataclasses.replace(seen, background=b)) for b in ("keep", "remove")
-  )
-  variables = random_detector(whole.init(jax.random.key(0), batch))
-  np.testing.assert_array_equal(
-    hides.encode(variables, frames)["box"], whole.encode(variables, frames)["box"]
-  )
 
 
 def test_what_cannot_learn_is_an_error():

@@ -19,6 +19,8 @@ OPTIONS = SyncFlipOptions(
   enlarge=1.25,
   background="remove",
   threshold=0.3,
+  detector_background="keep",
+  detector_threshold=0.5,
   shift=0.0,
   scale=0.0,
   rotation_deg=0.0,
@@ -255,6 +257,13 @@ def test_a_detector_crops_and_learns_nothing_from_it():
   expected = nn.apply(lambda s, x: s.detect(x, False), scene)(variables, images)
   np.testing.assert_allclose(box, expected, rtol=1e-4, atol=1e-5)
   assert box.std(axis=0).max() > 1e-4
+  blind = build("resnet_small", crop="detector", detector_background="remove")
+  difference = np.abs(frames["image"].astype(int) - frames["background"]).max(-1, keepdims=True)
+  removed = jnp.where(difference > 127.5, images, jnp.asarray([0.485, 0.456, 0.406]))
+  expected = nn.apply(lambda s, x: s.detect(x, False), scene)(variables, removed)
+  seen = np.asarray(blind.embed(variables, frames)["box"])
+  np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-5)
+  assert np.abs(seen - box).max() > 1e-3
 
 
 @pytest.mark.parametrize(

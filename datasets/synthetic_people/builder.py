@@ -26,6 +26,7 @@ class SyntheticPeopleConfig(tfds.core.BuilderConfig):
 
 TINY = Options(motions=(6, 2, 4), subjects=(3, 1, 2), frames=12, height=64, width=64, rooms=2)
 TINY_DIVES = dataclasses.replace(TINY, diving_share=1.0, frames=30)
+FIVE = Options(subjects=(5, 2, 4))
 DIVES = Options(motions=(160, 16, 40), diving_share=1.0, frames=30)
 
 
@@ -50,6 +51,11 @@ class SyntheticPeople(Drawn, PoseVideoBuilder):
   VERSION = tfds.core.Version("1.2.0")
   BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that TFDS asks for
     SyntheticPeopleConfig(name="default", description="13 actions and some dives."),
+    SyntheticPeopleConfig(
+      name="five_people",
+      description="The default, but five people to train on, as many as in Human3.6M.",
+      options=FIVE,
+    ),
     SyntheticPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),
     SyntheticPeopleConfig(name="tiny_diving", description="As few dives.", options=TINY_DIVES),
     SyntheticPeopleConfig(name="diving", description="Dives from a springboard.", options=DIVES),

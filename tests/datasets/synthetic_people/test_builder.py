@@ -1,5 +1,7 @@
 """The embedded data from the builder to the reader."""
 
+import dataclasses
+
 import numpy as np
 
 from datasets.pose_video import prepare
@@ -36,3 +38,4 @@ def test_default_is_the_size_that_its_description_promises():
   assert default.views == 4
   assert 30_000 <= sum(default.motions) * default.frames * default.views <= 45_000
   assert options["diving"].diving_share == 1.0
+  assert options["five_people"] == dataclasses.replace(default, subjects=(5, 2, 4))

@@ -299,6 +299,7 @@ def _probe() -> ConfigDict:
   probe.dropout = 0.5
   probe.batch_norm = False  # NSD's public code has it after each ReLU
   probe.label_counts = (100, 500, 5000, 17000, 0)  # 0: all
+  probe.subjects = ()  # names of those whose labels are learned from; (): all
   probe.seeds = (0, 1, 2)
   probe.steps = 50_000
   probe.batch_size = 256

@@ -36,7 +36,7 @@ def make_box_evaluator(
     batch_size: frames at a time.
   """
   ids = evenly_spread(np.flatnonzero(dataset.index.present != EMPTY), FRAMES)
-  find = jax.jit(lambda variables, images: encode(variables, {"image": images})["box"])
+  find = jax.jit(lambda variables, frames: encode(variables, frames)["box"])
 
   def evaluate(variables: Variables) -> Iterator[tuple[str, float]]:
     nonlocal ids
@@ -46,7 +46,8 @@ def make_box_evaluator(
     ):
       known = batch["valid"] & np.isfinite(batch["box_px"]).all(axis=1)
       if known.any():
-        box = np.asarray(find(variables, batch["image"]))[known]
+        frames = {name: batch[name] for name in ("image", "background")}
+        box = np.asarray(find(variables, frames))[known]
         found.append(geometry.box_to_corners_px(box, *image_size))
         true.append(batch["box_px"][known])
     if found:

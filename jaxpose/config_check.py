@@ -104,7 +104,7 @@ _KINDS: dict[str, _Kind] = {
   **dict.fromkeys(
     (
       *("data.also", "probe.references", "optimiser.frozen", "model.start_groups"),
-      "supervised.subjects",
+      *("supervised.subjects", "probe.subjects"),
     ),
     (_is_row(_is_text), "a list of texts"),
   ),

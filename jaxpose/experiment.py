@@ -249,8 +249,15 @@ class Experiment:
     )
 
   def count_labels(self) -> int:
-    """How many frames a supervised network learns from; of others, all that have labels."""
-    return self._labels("train").size if self.is_supervised else self.count_all_labels()
+    """How many frames a supervised network learns from; of others, those their probe may."""
+    if self.is_supervised:
+      return self._labels("train").size
+    subjects = tuple(self.config.probe.get("subjects", ()))
+    if not subjects:
+      return self.count_all_labels()
+    return label_choice.choose_labels(
+      self.train_datasets(), subjects=subjects, count=0, seed=0, section="probe"
+    ).size
 
   def count_all_labels(self) -> int:
     """How many training frames have labels."""

@@ -45,6 +45,7 @@ def choose_labels(
   subjects: Sequence[str],
   count: protocols.LabelCount,
   seed: int,
+  section: str = "supervised",
 ) -> LabelChoice:
   """The labelled frames of the subjects, or, as a probe would draw them, every K-th of these.
 
@@ -53,6 +54,7 @@ def choose_labels(
     subjects: names; empty: all.
     count: 0 for all, a number, or a share, see `protocols.resolve_label_count`.
     seed: draws other frames, see `protocols.sample_label_subset`.
+    section: of the configuration, that asks.
 
   Raises:
     ValueError: there is no such subject, no label of them, or fewer than asked for.
@@ -61,7 +63,7 @@ def choose_labels(
   for name in subjects:
     if name not in names:
       raise ValueError(
-        f"config.supervised.subjects names {name!r}: the training data have {', '.join(names)}"
+        f"config.{section}.subjects names {name!r}: the training data have {', '.join(names)}"
       )
   every = [labelled_ids(dataset) for dataset in datasets]
   ids = [_of_subjects(*pair, subjects) for pair in zip(datasets, every, strict=True)]
@@ -69,7 +71,7 @@ def choose_labels(
   if not available:
     whose = f" of {', '.join(subjects)}" if subjects else ""
     where = ", ".join(f"{d.directory}, split {d.split}" for d in datasets)
-    raise ValueError(f"{where}: no 3D labels{whose}, which a supervised network needs")
+    raise ValueError(f"{where}: no 3D labels{whose}, which config.{section} asks for")
   if count != 0:
     try:
       number = protocols.resolve_label_count(count, available)

@@ -44,6 +44,7 @@ def probe_embeddings(
   feature: str,
   target: Target = POSE3D,
   labels: Path | None = None,
+  subjects: Sequence[str] = (),
   references: Sequence[Path] = (),
   progress: Callable[[str], None] = print,
 ) -> ProbeResults:
@@ -56,6 +57,7 @@ def probe_embeddings(
     feature: the vectors that are read, of `features.FEATURES`.
     target: what is read from them; labels and references are those of 3D poses.
     labels: a label table that says which frames are labelled, see `evaluation.label_table`.
+    subjects: names of those whose labels are learned from, as in P3's protocol S1; empty: all.
     references: files of rows measured elsewhere, see `score_supervised`.
 
   Raises:
@@ -91,6 +93,7 @@ def probe_embeddings(
     feature=feature,
     target=target,
     table=table,
+    subjects=subjects,
     references=others,
     directory=out,
     progress=progress,
@@ -198,6 +201,7 @@ def probe_run(
     seeds=tuple(values["seeds"]),
     feature=values["features"],
     labels=labels,
+    subjects=tuple(values.get("subjects", ())),
     references=tuple(values["references"]),
     progress=progress,
   )

@@ -3,6 +3,7 @@
   python launch/probe.py --workdir=runs/dsl_synthetic_people
   python launch/probe.py --workdir=runs/mine --labels=my_labels.csv --label_counts=all
   python launch/probe.py --workdir=runs/mine --label_counts=50,10%,all --regressor=residual
+  python launch/probe.py --workdir=runs/mine --label_counts=all --subjects=S1 --out=runs/mine/S1
   python launch/probe.py --workdir=runs/mine --references=runs/supervised/probe/reference.json
   python launch/probe.py --workdir=runs/mine --features=time_invariant --out=runs/mine/looks
   python launch/probe.py --workdir=runs/mine --target=pose2d
@@ -38,6 +39,9 @@ _LABELS = flags.DEFINE_string(
   " split, and <joint>_x_mm, _y_mm, _z_mm in camera axes; without a pose the data set's counts.",
 )
 _COUNTS = flags.DEFINE_list("label_counts", None, "Numbers of labels, shares (10%), or all.")
+_SUBJECTS = flags.DEFINE_list(
+  "subjects", None, "Names of those whose labels are learned from, such as S1; all by default."
+)
 _SEEDS = flags.DEFINE_list("seeds", None, "Seeds; each sees other labels.")
 _REFERENCES = flags.DEFINE_list(
   "references", None, "reference.json files of supervised runs, to stand in the same tables."
@@ -74,7 +78,8 @@ _OVERRIDES = {
 }
 
 _OF_EMBEDDINGS = (
-  *(_EMBEDDINGS, _OUT, _LABELS, _COUNTS, _SEEDS, _REFERENCES, _TARGET, *_OVERRIDES.values()),
+  *(_EMBEDDINGS, _OUT, _LABELS, _COUNTS, _SUBJECTS, _SEEDS, _REFERENCES, _TARGET),
+  *_OVERRIDES.values(),
 )
 
 
@@ -114,6 +119,7 @@ def main(argv):
     feature=values["features"],
     target=target,
     labels=_LABELS.value,
+    subjects=_SUBJECTS.value if _SUBJECTS.value is not None else values.get("subjects", ()),
     references=_REFERENCES.value if _REFERENCES.value is not None else references,
   )
   print((out / "results.md").read_text(encoding="utf-8"))

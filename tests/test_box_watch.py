@@ -12,6 +12,7 @@ SIZE = (64, 96)  # not the frames' own: true boxes follow the letterbox
 
 
 def _encode_constant(variables, batch):
+  assert batch["background"].shape == batch["image"].shape  # a method may look at it
   boxes = jnp.tile(variables["box"], (len(batch["image"]), 1))
   return {"box": boxes}
 

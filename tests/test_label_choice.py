@@ -121,5 +121,6 @@ def test_statistics_are_turned_and_the_mean_pose_is_not():
 def test_data_without_labels_are_named():
   dataset = Labelled(3)
   dataset.index.labelled[:] = False
-  with pytest.raises(ValueError, match="/data/x, split train: no 3D labels, which a supervised"):
+  named = r"/data/x, split train: no 3D labels, which config\.supervised asks"
+  with pytest.raises(ValueError, match=named):
     choose(dataset)

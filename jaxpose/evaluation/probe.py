@@ -41,6 +41,7 @@ def run_probe(
   feature: str = TIME_VARIANT,
   target: Target = POSE3D,
   table: LabelTable | None = None,
+  subjects: Sequence[str] = (),
   references: Sequence[ProbeRecord] = (),
   directory: str | os.PathLike[str] | None = None,
   progress: Report | None = None,
@@ -55,6 +56,7 @@ def run_probe(
     feature: the vectors to read the pose from, see `features.feature_column`.
     target: what is read: 3D poses, or 2D keypoints in the frame.
     table: labels from a file, see `label_table`.
+    subjects: see `protocols.of_subjects`.
     references: rows measured elsewhere (such as a supervised network) to stand in the same tables.
     directory: where finished rows are kept, so that a run that was stopped goes on; also where the
       fitted regressor is saved. None: nothing is written.
@@ -73,6 +75,7 @@ def run_probe(
   first_train, first_test = train_embeddings[rows[0]], test_embeddings[rows[0]]
   skeleton = find_skeleton(first_train, table)
   train, test = _find_labels(first_train, first_test, skeleton, target, table)
+  train = protocols.of_subjects(train, first_train, subjects)
   counts = protocols.resolve_label_counts(label_counts, len(train.rows))
   sequences = protocols.sequence_names(first_test, test.rows)
   settings: dict[str, Any] = {

@@ -96,6 +96,29 @@ def labelled_frames(
   )
 
 
+def of_subjects(
+  frames: LabelledFrames, embeddings: Mapping[str, Any], subjects: Sequence[str]
+) -> LabelledFrames:
+  """The frames of the subjects of these names alone; with no name all of them.
+
+  Raises:
+    ValueError: the embeddings have no such subject, or no labelled frame of any of them.
+  """
+  if not subjects:
+    return frames
+  names = [str(name) for name in embeddings["subject_names"]]
+  for name in subjects:
+    if name not in names:
+      raise ValueError(f"there is no subject {name!r}: the training data have {', '.join(names)}")
+  numbers = [names.index(name) for name in subjects]
+  keep = np.isin(np.asarray(embeddings["subject"][frames.rows]), numbers)
+  if not keep.any():
+    raise ValueError(f"no training frame of {', '.join(subjects)} has a label")
+  return frames._replace(
+    rows=frames.rows[keep], poses_mm=frames.poses_mm[keep], valid=frames.valid[keep]
+  )
+
+
 def keypoint_frames(embeddings: Mapping[str, Any], *, in_crop: bool) -> LabelledFrames:
   """The frames that enter a probe of 2D keypoints: with a joint in 2D, and not empty.
 

@@ -67,6 +67,28 @@ def test_rows_stand_in_the_right_order_of_error():
   np.testing.assert_allclose(scores[_NAME], results.of("trained", 120, _NAME)[0], rtol=1e-6)
 
 
+def test_labels_of_some_subjects_alone_are_learned_from():
+  train, test = _data()
+  for row in train.values():
+    row["subject_names"] = np.array(["ada", "ben", "cleo"])
+    row["subject"] = np.repeat(np.int32([2, 0, 1]), [70, 20, 30])
+  run = {"label_counts": ["all"], "seeds": [0], "fit": _FIT}
+  results, _ = probe.run_probe(train, test, subjects=("cleo", "ben"), **run)
+  assert results.label_counts == [100]
+  assert results.frames["train_labelled"] == 100
+  kept = np.r_[0:70, 90:120]
+  pose = metrics.root_centre(train["trained"]["pose3d_mm"], (0,))[kept].mean(axis=0)
+  target = metrics.root_centre(test["trained"]["pose3d_mm"], (0,))
+  expected = np.linalg.norm(pose - target, axis=-1).mean()
+  np.testing.assert_allclose(results.of("mean pose", 100, "MPJPE/3 joints"), expected, rtol=1e-5)
+  with pytest.raises(ValueError, match="no subject 'dan': the training data have ada, ben, cleo"):
+    probe.run_probe(train, test, subjects=("dan",), **run)
+  for row in train.values():
+    row["joint_valid"][70:90] = False
+  with pytest.raises(ValueError, match="no training frame of ada has a label"):
+    probe.run_probe(train, test, subjects=("ada",), **run)
+
+
 def test_mean_pose_row_by_hand():
   train, test = _data()
   results, _ = probe.run_probe(train, test, label_counts=["all"], seeds=[0], fit=_FIT)

@@ -94,7 +94,7 @@ def test_it_learns_beside_dsl_on_the_same_networks(tiny_people, tmp_path):
   config = _short(dsl.get_config("smoke"), tiny_people)
   config.methods = ("dsl", "sync_flip")
   config.pairs.crop = "detector"
-  config.pairs.background = "keep"
+  config.pairs.background = config.scene.background = "remove"
   config.pairs.gap_max = 12.0
   config.sync_flip.features = "time_variant"
   experiment = Experiment(config, tmp_path)
@@ -110,6 +110,7 @@ def test_it_learns_beside_dsl_on_the_same_networks(tiny_people, tmp_path):
   for name in ("pixel", "dsl", "synchronisation", "flip"):
     assert np.isfinite(first[f"train/terms/{name}"])
     assert np.isfinite(last[f"validation/{name}"])
+  assert 0 <= last["validation/box_iou"] <= 1
   total = first["train/totals/combined"]
   weights = experiment.loss_weights()
   assert weights["flip"] == weights["synchronisation"] == 1.0

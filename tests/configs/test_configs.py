@@ -152,6 +152,8 @@ def test_everything_together_is_dsl_with_pairs_of_views():
   for name in combined.VARIANTS:
     both, own, pairs = (m.get_config(name) for m in (combined, dsl, sync_flip))
     assert tuple(both.methods) == ("dsl", "sync_flip")
+    assert both.scene.background == both.pairs.background == "remove"
+    own.scene.background = "remove"
     for section in set(own) - {"methods", "name", "pairs", "sync_flip"}:
       assert both[section] == own[section], (name, section)
     for gap in ("unit", "gap_min", "gap_max"):

@@ -252,7 +252,7 @@ class Experiment:
     """How many frames a supervised network learns from; of others, those their probe may."""
     if self.is_supervised:
       return self._labels("train").size
-    subjects = tuple(self.config.probe.get("subjects", ()))
+    subjects = tuple(self.config.probe.subjects)
     if not subjects:
       return self.count_all_labels()
     return label_choice.choose_labels(

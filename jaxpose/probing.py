@@ -201,7 +201,7 @@ def probe_run(
     seeds=tuple(values["seeds"]),
     feature=values["features"],
     labels=labels,
-    subjects=tuple(values.get("subjects", ())),
+    subjects=tuple(values["subjects"]),
     references=tuple(values["references"]),
     progress=progress,
   )

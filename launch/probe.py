@@ -119,7 +119,7 @@ def main(argv):
     feature=values["features"],
     target=target,
     labels=_LABELS.value,
-    subjects=_SUBJECTS.value if _SUBJECTS.value is not None else values.get("subjects", ()),
+    subjects=_SUBJECTS.value if _SUBJECTS.value is not None else values["subjects"],
     references=_REFERENCES.value if _REFERENCES.value is not None else references,
   )
   print((out / "results.md").read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import pytest
 from tiny_data import open_tiny
 
 from configs import dsl, mv_css, nsd
+from jaxpose import label_choice
 from jaxpose.experiment import Experiment
 from jaxpose.methods.nsd import rotate_between_views
 
@@ -216,6 +217,21 @@ def test_terms_are_weighed_by_the_sections_of_their_methods(config, tmp_path):
   both.sync_flip.loss_weights.flip = ("much",)
   with pytest.raises(ValueError, match=r"config\.sync_flip\.loss_weights\.flip is .*give one"):
     Experiment(both, tmp_path).loss_weights()
+
+
+def test_a_probe_counts_the_labels_of_its_subjects(config, tmp_path):
+  config = config.copy_and_resolve_references()
+  run = Experiment(config, tmp_path)
+  data = run.dataset("train")
+  index = data.index
+  ids = label_choice.labelled_ids(data)
+  own = index.subject[index.sequence[index.track_of(ids)]] == 1
+  assert 0 < own.sum() < run.count_labels() == len(ids)
+  config.probe.subjects = (data.subjects[1],)
+  assert Experiment(config, tmp_path).count_labels() == own.sum()
+  config.probe.subjects = ("nobody",)
+  with pytest.raises(ValueError, match=r"config\.probe\.subjects names 'nobody'"):
+    Experiment(config, tmp_path).count_labels()
 
 
 def test_clear_errors(config, tmp_path):

@@ -102,10 +102,12 @@ def of_subjects(
   """The frames of the subjects of these names alone; with no name all of them.
 
   Raises:
-    ValueError: the embeddings have no such subject, or no labelled frame of any of them.
+    ValueError: the embeddings name no subjects or have none of these, or no labelled frame of any.
   """
   if not subjects:
     return frames
+  if "subject_names" not in embeddings:
+    raise ValueError("the embeddings name no subjects: labels cannot be chosen by them")
   names = [str(name) for name in embeddings["subject_names"]]
   for name in subjects:
     if name not in names:

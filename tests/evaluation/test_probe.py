@@ -87,6 +87,10 @@ def test_labels_of_some_subjects_alone_are_learned_from():
     row["joint_valid"][70:90] = False
   with pytest.raises(ValueError, match="no training frame of ada has a label"):
     probe.run_probe(train, test, subjects=("ada",), **run)
+  for row in train.values():
+    del row["subject_names"]
+  with pytest.raises(ValueError, match="the embeddings name no subjects"):
+    probe.run_probe(train, test, subjects=("ada",), **run)
 
 
 def test_mean_pose_row_by_hand():

@@ -31,6 +31,8 @@ def _make_run(workdir: pathlib.Path) -> None:
       "sequence": np.zeros(60, np.int32),
       "camera": np.zeros(60, np.int32),
       "frame": np.arange(60, dtype=np.int32),
+      "subject": np.zeros(60, np.int32),
+      "subject_names": np.array(["ada"]),
       "sequence_names": np.array([f"{split} walk"]),
       "joint_names": np.array(H36M17.joints),
       "skeleton": np.array(json.dumps(H36M17.to_dict())),
@@ -65,6 +67,7 @@ def test_a_run_is_probed_from_the_command_line(tmp_path):
   [
     (("--label_counts=61",), ("61 labels", "only 60")),
     (("--seeds=one",), ("--seeds", "one")),
+    (("--subjects=ben",), ("no subject 'ben'", "ada")),
     (("--labels=missing.csv",), ("missing.csv",)),
     (("--dropout=1.5",), ("dropout",)),
     (("--embeddings=elsewhere",), ("elsewhere", "launch/export.py")),

@@ -1,8 +1,11 @@
 """Frames without their background, which would tell pairs of views apart by itself (P3 §3.2)."""
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxpose.methods import batching
 from jaxpose.models.resnet import denormalise_image
 
 KEEP, REMOVE, SUBSTITUTE, MIX = "keep", "remove", "substitute", "mix"
@@ -27,6 +30,20 @@ def remove_background(
   return jnp.where(
     foreground(images, backgrounds, threshold), images, jnp.broadcast_to(empty, images.shape)
   )
+
+
+def keep_or_remove(
+  treatment: str, images: Float[Array, "N H W 3"], frames: Mapping[str, Array], threshold: float
+) -> Float[Array, "N H W 3"]:
+  """The frames as "keep" leaves them, or, for anything else, without their background.
+
+  Args:
+    frames: has `background`, uint8 and as many px as `images`, where it is removed.
+  """
+  if treatment == KEEP:
+    return images
+  own = batching.to_float(frames["background"].reshape(images.shape))
+  return remove_background(images, own, threshold)
 
 
 def substitute_background(

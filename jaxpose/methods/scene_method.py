@@ -173,8 +173,7 @@ def _seen(options: SceneOptions, frames: Array, background: Array) -> Array:
 def _seen_frames(options: SceneOptions, batch: dict[str, Any]) -> Float[Array, "N H W 3"]:
   """`_seen` of frames without samples; backgrounds are needed only where they are removed."""
   frames = batching.to_float(batch["image"])
-  keep = options.background == backgrounds.KEEP
-  return frames if keep else _seen(options, frames, batching.to_float(batch["background"]))
+  return backgrounds.keep_or_remove(options.background, frames, batch, options.threshold)
 
 
 def _embed(

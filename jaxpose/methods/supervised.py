@@ -203,10 +203,7 @@ def _embed(
 def _images(options: SupervisedOptions, frames: dict[str, Array]) -> Float[Array, "N H W 3"]:
   """The frames in [0, 1], with their backgrounds treated."""
   images = batching.to_float(frames["image"])
-  if options.background == background_treatment.KEEP:
-    return images
-  own = batching.to_float(frames["background"])
-  return background_treatment.remove_background(images, own, options.threshold)
+  return background_treatment.keep_or_remove(options.background, images, frames, options.threshold)
 
 
 def _look(

@@ -207,7 +207,8 @@ def _boxes(
   disturbance = {"shift": options.shift, "scale": options.scale}
   if networks.detects:
     detect = nn.apply(lambda scene, x: scene.detect(x, False), networks.scene)
-    found: Any = detect(batching.networks(variables), _detectable(options, images, frames))
+    seen = (options.detector_background, images, frames, options.detector_threshold)
+    found: Any = detect(batching.networks(variables), backgrounds.keep_or_remove(*seen))
     boxes = subject_crops.disturb_boxes(jax.lax.stop_gradient(found), draws, **disturbance)
     return boxes, jnp.ones(len(images), bool)
   if "subject_px" not in frames:
@@ -217,16 +218,6 @@ def _boxes(
   return subject_crops.crop_boxes(
     subjects, draws, (height, width), enlarge=options.enlarge, **disturbance
   )
-
-
-def _detectable(
-  options: SyncFlipOptions, images: Float[Array, "N H W 3"], frames: dict[str, Array]
-) -> Float[Array, "N H W 3"]:
-  """The frames as the detector knows them."""
-  if options.detector_background == backgrounds.KEEP:
-    return images
-  own = batching.to_float(frames["background"].reshape(images.shape))
-  return backgrounds.remove_background(images, own, options.detector_threshold)
 
 
 def _treat(
@@ -270,10 +261,7 @@ def _render(
   options = networks.options
   images = batching.to_float(batch["image"])
   boxes, _ = _boxes(networks, variables, images, batch, jnp.zeros((len(images), 3)))
-  treated = images
-  if options.background != backgrounds.KEEP:
-    own = batching.to_float(batch["background"])
-    treated = backgrounds.remove_background(images, own, options.threshold)
+  treated = backgrounds.keep_or_remove(options.background, images, batch, options.threshold)
   crops = stn.crop(treated, boxes, networks.size, form=networks.scene.stn_form)
   look = nn.apply(functools.partial(_features, networks), networks.scene)
   features: Any = look(batching.networks(variables), crops, False)

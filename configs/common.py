@@ -188,6 +188,7 @@ def _pairs() -> ConfigDict:
   pairs.unsynchronised = 1 / 3
   pairs.flipped = 1 / 3
   pairs.single_view = False  # both views of one camera
+  pairs.per_example = 1  # pairs in a batch for each of its examples
   pairs.crop = "labels"  # the true boxes; or difference, from the background; or detector
   pairs.enlarge = 1.25  # ours: side of the square crop, in longer sides of the box
   pairs.background = "remove"  # or keep; substitute, by another camera's; mix, half of each

@@ -137,7 +137,7 @@ def parts(config: ConfigDict) -> set[str]:
 
 def frames_per_example(config: ConfigDict) -> int:
   """How many frames all parts of a batch have for one example."""
-  frames = {TEMPORAL: FRAMES_PER_SAMPLE, PAIR: 2, VIEWS: 4, LABELLED: 1}
+  frames = {TEMPORAL: FRAMES_PER_SAMPLE, PAIR: 2 * config.pairs.per_example, VIEWS: 4, LABELLED: 1}
   return sum(frames[part] for part in parts(config))
 
 

@@ -37,6 +37,7 @@ def make_pair_config(config: ConfigDict) -> PairConfig:
     crop=pairs.crop,
     substitute=pairs.background in ("substitute", "mix"),
     single_view=pairs.single_view,
+    per_example=pairs.per_example,
   )
 
 

@@ -158,7 +158,7 @@ class BatchMaker:
     if self.temporal is not None:
       batch["temporal"] = self._temporal_batch(step, examples)
     if self.pair is not None:
-      batch["pair"] = self._pair_batch(examples)
+      batch["pair"] = self._pair_batch(pair_batch.numbers(examples, self.pair))
     if self.views is not None:
       batch["views"] = self._views_batch(examples)
     if self.labelled is not None:

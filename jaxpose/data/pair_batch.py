@@ -26,6 +26,7 @@ class PairConfig:
     crop: what crops are centred on, one of `subjects.CROPS`.
     substitute: whether each view has the background of another camera or sequence too.
     single_view: both views are of one camera.
+    per_example: how many pairs a batch holds for each of its examples.
   """
 
   gap_min: float = 4
@@ -37,12 +38,15 @@ class PairConfig:
   crop: str = subjects.DETECTOR
   substitute: bool = False
   single_view: bool = False
+  per_example: int = 1
 
   def __post_init__(self) -> None:
     if self.crop not in subjects.CROPS:
       raise ValueError(
         f"crops of pairs are centred on one of {', '.join(subjects.CROPS)}, not {self.crop!r}"
       )
+    if self.per_example < 1:
+      raise ValueError(f"a batch holds at least 1 pair an example, not {self.per_example}")
 
 
 def build_table(
@@ -64,6 +68,12 @@ def build_table(
     sequences=sequences,
     single_view=config.single_view,
   )
+
+
+def numbers(examples: Int[np.ndarray, " b"], config: PairConfig) -> Int[np.ndarray, " B"]:
+  """The numbers of the pairs of examples, B = b · per_example: no two examples share one."""
+  own = np.arange(config.per_example)
+  return (examples[:, None] * config.per_example + own).ravel()
 
 
 def mirrored_views(sample: pairs.PairSample) -> Bool[np.ndarray, "B 2"]:

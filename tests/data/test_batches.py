@@ -289,6 +289,26 @@ def test_a_pair_shows_its_views_as_they_are_and_says_which_is_to_be_mirrored():
   assert not {"subject_px", "box_px", "substitute"} & set(batch)
 
 
+def test_a_batch_may_hold_several_pairs_an_example_and_none_twice():
+  threefold = dataclasses.replace(PAIR, per_example=3)
+  maker = make(THREE, pair=threefold, batch_size=4)
+  batch = maker[2]
+  assert batch["temporal"]["example"].tolist() == [8, 9, 10, 11]
+  found = batch["pair"]
+  assert found["example"].tolist() == list(range(24, 36))
+  single = make(THREE, temporal=None, pair=PAIR, batch_size=12)[2]["pair"]
+  assert found.keys() == single.keys()
+  for name, value in single.items():
+    np.testing.assert_array_equal(found[name], value, err_msg=name)
+  hosts = [
+    make(THREE, pair=threefold, batch_size=4, host_index=i, host_count=2)[2]["pair"] for i in (0, 1)
+  ]
+  joined = np.concatenate([host["image"] for host in hosts])
+  np.testing.assert_array_equal(joined, found["image"])
+  with pytest.raises(ValueError, match="at least 1 pair an example, not 0"):
+    dataclasses.replace(PAIR, per_example=0)
+
+
 def test_crops_of_pairs_are_centred_on_true_boxes_or_on_what_differs(monkeypatch):
   def fill(self, batch, ids, places, background_places):
     Frames.fill(self, batch, ids, places, background_places)

@@ -41,6 +41,11 @@ def mocap_people():
   return _with_views("mocap_people", sync_flip.VARIANTS["mocap_people"]())
 
 
+def pose2sim_balancing():
+  """A real clip of one man and four cameras: --config.data.path=FOLDER."""
+  return _with_views("pose2sim_balancing", sync_flip.VARIANTS["pose2sim_balancing"]())
+
+
 def smoke():
   """The whole journey in about two minutes, to see that it works; it learns next to nothing."""
   return _with_views("smoke", sync_flip.VARIANTS["smoke"]())
@@ -57,6 +62,7 @@ def human36m():
 VARIANTS = {
   "synthetic_people": synthetic_people,
   "mocap_people": mocap_people,
+  "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,
   "human36m": human36m,
 }

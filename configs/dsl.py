@@ -7,7 +7,7 @@ The paper's own data sets (`human36m`, `mpi`, `diving`, `ski`) are had from thei
 them first and name them by --config.data.directory=DIR.
 """
 
-from configs import common
+from configs import common, video
 
 
 def synthetic_people():
@@ -162,6 +162,7 @@ VARIANTS = {
   "diving": diving,
   "ski": ski,
   "p1": p1,
+  "pose2sim_balancing": video.pose2sim_balancing,  # the one clip of several cameras
 }
 
 

@@ -3,9 +3,12 @@
 python launch/study.py --config=configs/study.py                  embedded people
 python launch/study.py --config=configs/study.py:smoke            to see that it works, in minutes
 python launch/study.py --config=configs/study.py:mocap_people --set=data.path=FOLDER
+python launch/study.py --config=configs/study.py:pose2sim_balancing --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:sync_flip        P3's Table 1 on embedded people
+python launch/study.py --config=configs/study.py:sync_flip_mocap_people --set=data.path=FOLDER
+python launch/study.py --config=configs/study.py:sync_flip_pose2sim_balancing --set=data.path=FOLDER
 
-The first three are P2's Tables I and V, and what else there is; a method is a line of `_rows`. The
+The first four are P2's Tables I and V, and what else there is; a method is a line of `_rows`. The
 papers' data, backbones and budgets are far larger, so that what can be compared is the ratio to the
 whole method (the reference), not the millimetres.
 
@@ -112,48 +115,81 @@ def smoke():
   return config
 
 
-def sync_flip():
-  """P3 Table 1: each pretext task, a row `pretext_NAME`, and what it is worth after transfer.
+def pose2sim_balancing():
+  """The same methods on a real clip of one man and four cameras; --set=data.path names its folder.
 
-  Transfer learns from the labels of one of the 16 training subjects. P3 does not say whether random
-  weights were frozen like the others: the rows `..._whole` train all of them.
+  The test frames are of the same man, a fifth of a second later.
   """
   config = synthetic_people()
-  config.rows = ConfigDict()
-  for name in PAPER_ONE_SUBJECT:
-    if name.startswith("untrained"):
-      _random_weights(config.rows, name)
-      continue
-    ablation = "mult" if name == "sync_flip" else name
-    start = f"pretext_{name}"
-    config.rows[start] = row(f"configs/sync_flip.py:{ablation}@synthetic_people")
-    config.rows[name] = _transfer(name, keep=name == "background", start_from=start)
-  config.reference = "sync_flip"
-  config.paper_labels = (1872,)  # of one subject
+  config.rows = _rows("pose2sim_balancing", seeds=(0, 1, 2))
+  config.paper_labels = (50, 0)
+  for name in config.rows:
+    config.rows[name].paper = ()
   return config
 
 
-def _random_weights(rows, name):
-  keep = name == "untrained_background"
-  rows[name] = _transfer(name, keep=keep)
-  rows[f"{name}_whole"] = _transfer(name, "optimiser.frozen=()", keep=keep)
+def _table_of_p3(variant, labels, transfer="transfer"):
+  """P3 Table 1: each pretext task, a row `pretext_NAME`, and what it is worth after transfer.
+
+  P3 does not say whether random weights were frozen like the others: the rows `..._whole` train
+  all of them.
+
+  Args:
+    variant: of configs/sync_flip.py.
+    labels: overrides that name the labels which transfer learns from.
+    transfer: variant of configs/supervised.py.
+  """
+  config = synthetic_people()
+  config.rows = ConfigDict()
+
+  def transferred(name, *overrides, start_from=""):
+    keep = ("supervised.background=keep",) if name.endswith("background") else ()
+    start = () if start_from else ("model.start_from=",)
+    changes = (*labels, *keep, *start, *overrides)
+    found = row(f"configs/supervised.py:{transfer}", *changes, start_from=start_from)
+    found.paper = (PAPER_ONE_SUBJECT[name],)
+    return found
+
+  for name in PAPER_ONE_SUBJECT:
+    if name.startswith("untrained"):
+      config.rows[name] = transferred(name)
+      config.rows[f"{name}_whole"] = transferred(name, "optimiser.frozen=()")
+      continue
+    ablation = "mult" if name == "sync_flip" else name
+    start = f"pretext_{name}"
+    config.rows[start] = row(f"configs/sync_flip.py:{ablation}@{variant}")
+    config.rows[name] = transferred(name, start_from=start)
+  config.reference = "sync_flip"
+  config.paper_labels = (0,)
+  return config
 
 
-def _transfer(name, *overrides, keep, start_from=""):
-  """Transfer by one subject's labels, with or without the background."""
-  treated = ("supervised.background=keep",) if keep else ()
-  start = () if start_from else ("model.start_from=",)
-  changes = ("supervised.subjects=('train_00',)", *treated, *start, *overrides)
-  transfer = row("configs/supervised.py:transfer", *changes, start_from=start_from)
-  transfer.paper = (PAPER_ONE_SUBJECT[name],)
-  return transfer
+def sync_flip():
+  """P3 Table 1 on embedded people: labels of one of the 16 training subjects."""
+  config = _table_of_p3("synthetic_people", ("supervised.subjects=('train_00',)",))
+  config.paper_labels = (1872,)
+  return config
+
+
+def sync_flip_mocap_people():
+  """P3 Table 1 on motion capture; --set=data.path names its files."""
+  labels = ("supervised.subjects=('05',)",)
+  return _table_of_p3("mocap_people", labels, "transfer_mocap_people")
+
+
+def sync_flip_pose2sim_balancing():
+  """P3 Table 1 on a real clip of one man; --set=data.path names its folder."""
+  return _table_of_p3("pose2sim_balancing", (), "transfer_pose2sim_balancing")
 
 
 VARIANTS = {
   "synthetic_people": synthetic_people,
   "mocap_people": mocap_people,
+  "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,
   "sync_flip": sync_flip,
+  "sync_flip_mocap_people": sync_flip_mocap_people,
+  "sync_flip_pose2sim_balancing": sync_flip_pose2sim_balancing,
 }
 
 

@@ -43,6 +43,13 @@ def mocap_people():
   return config
 
 
+def pose2sim_balancing():
+  """A real clip of one man and four cameras: --config.data.path=FOLDER."""
+  config = common.supervised(dsl.VARIANTS["pose2sim_balancing"]())
+  config.optimiser.learning_rate = 1e-3
+  return config
+
+
 def fine_tune():
   """Embedded people, end to end from the encoder of DSL (P2 Fig. 9, which gives no figures).
 
@@ -60,20 +67,17 @@ def transfer():
   156.4 mm, from random weights 172.9 mm, these not frozen 153.6 mm (2026-11-22, seed 0; the rows
   sync_flip and untrained of configs/study.py:sync_flip).
   """
-  config = _transfer(common.supervised(dsl.synthetic_people()))
-  config.model.start_from = "runs/sync_flip_synthetic_people"
-  config.optimiser.learning_rate = 1e-3
-  config.training.steps = 2_000
-  return config
+  return _small_transfer("synthetic_people")
 
 
 def transfer_mocap_people():
   """Motion capture, P3 §3.4 from configs/sync_flip.py:mocap_people. Measured: not yet."""
-  config = _transfer(common.supervised(dsl.mocap_people()))
-  config.model.start_from = "runs/sync_flip_mocap_people"
-  config.optimiser.learning_rate = 1e-3
-  config.training.steps = 2_000
-  return config
+  return _small_transfer("mocap_people")
+
+
+def transfer_pose2sim_balancing():
+  """A real clip, P3 §3.4 from configs/sync_flip.py:pose2sim_balancing. Measured: not yet."""
+  return _small_transfer("pose2sim_balancing")
 
 
 def human36m():
@@ -108,6 +112,14 @@ def _transfer(config):
   return config
 
 
+def _small_transfer(variant):
+  config = _transfer(common.supervised(dsl.VARIANTS[variant]()))
+  config.model.start_from = f"runs/sync_flip_{variant}"
+  config.optimiser.learning_rate = 1e-3
+  config.training.steps = 2_000
+  return config
+
+
 def smoke():
   """A minute, to see that it works; it learns next to nothing."""
   return common.supervised(dsl.smoke())
@@ -116,9 +128,11 @@ def smoke():
 VARIANTS = {
   "synthetic_people": synthetic_people,
   "mocap_people": mocap_people,
+  "pose2sim_balancing": pose2sim_balancing,
   "fine_tune": fine_tune,
   "transfer": transfer,
   "transfer_mocap_people": transfer_mocap_people,
+  "transfer_pose2sim_balancing": transfer_pose2sim_balancing,
   "human36m": human36m,
   "smoke": smoke,
 }

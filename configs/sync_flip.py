@@ -66,6 +66,17 @@ def mocap_people():
   return config
 
 
+def pose2sim_balancing():
+  """A real clip of one man and four cameras, 60 frames/s; P3's gaps are 5 to 154 frames.
+
+  Its first second is trained on: gaps end there.
+  """
+  config = _small(dsl.VARIANTS["pose2sim_balancing"]())
+  config.pairs.gap_min = 5.0
+  config.pairs.gap_max = 60.0
+  return config
+
+
 def smoke():
   """The whole journey in a minute, to see that it works; it learns next to nothing."""
   config = _small(dsl.smoke())
@@ -108,6 +119,7 @@ VARIANTS = {
   "synthetic_people": synthetic_people,
   "smoke": smoke,
   "mocap_people": mocap_people,
+  "pose2sim_balancing": pose2sim_balancing,
   "human36m": human36m,
   "human36m_resnet50": human36m_resnet50,
 }

@@ -66,23 +66,7 @@ def probe_embeddings(
       export that was stopped between the splits.
   """
   table = label_table.read_label_table(labels) if labels is not None else None
-  train = {TRAINED: load_embeddings(folder, TRAIN)}
-  test = {TRAINED: load_embeddings(folder, TEST)}
-  own = [str(e[TRAINED].get("checkpoint", "")) for e in (train, test)]
-  if own[0] != own[1]:
-    raise ValueError(
-      f"the embeddings in {folder} are of two checkpoints, {TRAIN} of {own[0]} and {TEST} of"
-      f" {own[1]}: the export was stopped between them; run launch/export.py again"
-    )
-  try:
-    train[RANDOM] = load_embeddings(folder, RANDOM_PREFIX + TRAIN)
-    test[RANDOM] = load_embeddings(folder, RANDOM_PREFIX + TEST)
-  except FileNotFoundError:
-    progress(f"probe: no embeddings of an untrained encoder in {folder}")
-    train.pop(RANDOM, None)
-  if RANDOM in train and not _same_crops(train, test):
-    progress("probe: the embeddings of an untrained encoder are of another checkpoint: left out")
-    del train[RANDOM], test[RANDOM]
+  train, test = _load_exports(folder, progress)
   others = _load_references(references, test[TRAINED], train[TRAINED], table)
   results, regressor = probe.run_probe(
     train,
@@ -101,6 +85,30 @@ def probe_embeddings(
   save_regressor(pathlib.Path(out) / REGRESSOR, regressor)
   probe_report.write_probe_report(out, results)
   return results
+
+
+def _load_exports(
+  folder: Path, progress: Callable[[str], None]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+  """(train, test) of the trained encoder and, where it belongs to it, of the untrained one."""
+  train = {TRAINED: load_embeddings(folder, TRAIN)}
+  test = {TRAINED: load_embeddings(folder, TEST)}
+  own = [str(e[TRAINED].get("checkpoint", "")) for e in (train, test)]
+  if own[0] != own[1]:
+    raise ValueError(
+      f"the embeddings in {folder} are of two checkpoints, {TRAIN} of {own[0]} and {TEST} of"
+      f" {own[1]}: the export was stopped between them; run launch/export.py again"
+    )
+  try:
+    train[RANDOM] = load_embeddings(folder, RANDOM_PREFIX + TRAIN)
+    test[RANDOM] = load_embeddings(folder, RANDOM_PREFIX + TEST)
+  except FileNotFoundError:
+    progress(f"probe: no embeddings of an untrained encoder in {folder}")
+    train.pop(RANDOM, None)
+  if RANDOM in train and not _same_crops(train, test):
+    progress("probe: the embeddings of an untrained encoder are of another checkpoint: left out")
+    del train[RANDOM], test[RANDOM]
+  return train, test
 
 
 def _same_crops(*exports: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -13,10 +13,6 @@ from datasets.video_folder.takes import Take
 from jaxpose.data import calibration, labels, records
 from jaxpose.geometry import Camera
 
-# Of a box around joints, in its longer sides: joints lie within the body, and hands and the top of
-# the head reach further than the last of them.
-_MARGIN = 0.1
-
 
 @dataclasses.dataclass(frozen=True)
 class TakeData:
@@ -171,22 +167,7 @@ def _build_track(
     track.pose3d_mm = projection.pose3d_mm[inside][:, order].astype(np.float32)
     track.pose2d_px = projection.pose2d_px[inside][:, order].astype(np.float32)
     track.joint_valid = np.isfinite(track.pose3d_mm).all(-1)
-    track.box_px = boxes_around_joints(track.pose2d_px)
   return track
-
-
-def boxes_around_joints(pose2d_px: Float[np.ndarray, "n J 2"]) -> Float[np.ndarray, "n 4"]:
-  """(x0, y0, x1, y1) px around the known joints, with a margin of a tenth of the longer side.
-
-  Nobody has drawn boxes for videos with joints. NaN where fewer than two joints are known.
-  """
-  known = np.isfinite(pose2d_px).all(-1, keepdims=True)
-  low = np.where(known, pose2d_px, np.inf).min(1)
-  high = np.where(known, pose2d_px, -np.inf).max(1)
-  with np.errstate(invalid="ignore"):
-    margin = _MARGIN * (high - low).max(-1, keepdims=True)
-    boxes = np.concatenate([low - margin, high + margin], axis=1)
-  return np.where(known.sum(1) < 2, np.nan, boxes).astype(np.float32)
 
 
 def in_ranges(frame: Int[np.ndarray, " n"], ranges: Iterable[Iterable[int]]) -> np.ndarray:

@@ -22,7 +22,7 @@ from datasets.video_folder.takes import Take, load_takes
 from jaxpose import processes
 from jaxpose.data import video
 
-VERSION = "1.1.0"  # 1.1.0: boxes around labelled joints
+VERSION = "1.0.0"
 _CROWDED = 0.25  # share of frames from which a second person is suspected
 
 
@@ -51,7 +51,7 @@ def prepare_videos(
   workers: int = 0,
   say: Callable[[str], None] = print,
 ) -> Report:
-  """Prepares the videos of a folder as `<out>/video_folder/<config_name>/VERSION`.
+  """Prepares the videos of a folder as `<out>/video_folder/<config_name>/1.0.0`.
 
   Takes of which a file is missing, damaged, empty or does not fit are named and left out. The data
   set appears by a rename when it is complete. What was decoded before an interruption is kept.

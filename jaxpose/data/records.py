@@ -33,8 +33,8 @@ class Track:
     homography: maps frame px to background px, per frame (moving cameras only).
     falling: whether the person is in free fall.
     present: -1 unknown, 0 empty, 1 person.
-    box_px: tight box of the silhouette x0, y0, x1, y1, along the outer edges of its pixels, or, of
-      videos with joints alone, a box around these; NaN where unknown.
+    box_px: tight box of the silhouette x0, y0, x1, y1, along the outer edges of its pixels; NaN
+      where unknown.
     pose2d_px: NaN where unknown.
     pose3d_mm: camera frame, absolute; NaN where unknown.
     joint_valid: the joints that may be scored; None means those that are finite.

@@ -14,7 +14,6 @@ from launching import ROOT, workers_of
 
 from datasets.video_folder import backgrounds, staging
 from datasets.video_folder import prepare as prepare_module
-from datasets.video_folder.assemble import boxes_around_joints
 from datasets.video_folder.prepare import prepare_videos
 from datasets.video_folder.takes import Take, TakeError, load_takes
 from jaxpose.data import records
@@ -102,14 +101,6 @@ def test_one_video_is_one_sequence(tmp_path):
   assert described["skeleton"]["name"] == "h36m17"
 
 
-def test_a_box_around_joints_needs_two_of_them():
-  nan = [np.nan, np.nan]
-  joints = np.array([[[10, 20], [30, 60], nan], [[10, 20], nan, nan], [nan, nan, nan]])
-  found = boxes_around_joints(joints)
-  np.testing.assert_allclose(found[0], [6, 16, 34, 64])
-  assert np.isnan(found[1:]).all()
-
-
 def test_pattern_groups_cameras_and_names_subjects(tmp_path):
   for name in ("anna/walk_c1", "anna/walk_c2", "bert/run_c1", "bert/run_c2"):
     write_video(tmp_path / f"{name}.avi", 3)
@@ -140,13 +131,7 @@ def test_labels_calibration_splits_and_sizes(tmp_path):
   np.testing.assert_allclose(record["pose3d_mm"], expected_mm, atol=0.1)
   pixels = 60 * expected_mm[:, :2] / expected_mm[:, 2:] + [31.5, 23.5]
   np.testing.assert_allclose(record["pose2d_px"], (pixels + 0.5) / 2 - 0.5, atol=1e-3)
-  # nobody drew boxes: they are around the joints, and a tenth of the longer side more
-  low, high = record["pose2d_px"].min(0), record["pose2d_px"].max(0)
-  rim = 0.1 * (high - low).max()
-  np.testing.assert_allclose(record["box_px"], [*(low - rim), *(high + rim)], atol=1e-3)
   np.testing.assert_array_equal(train[4]["joint_valid"], [True, True, False])
-  low, high = train[4]["pose2d_px"][:2].min(0), train[4]["pose2d_px"][:2].max(0)
-  np.testing.assert_allclose(train[4]["box_px"][:2], low - 0.1 * (high - low).max(), atol=1e-3)
   assert np.isnan(train[4]["pose3d_mm"][2]).all()
   track = described["sequences"][0]["tracks"][1]
   assert track["size"] == [24, 32]

@@ -39,11 +39,11 @@ def test_a_damaged_file_makes_the_exit_status_one(tmp_path):
   assert result.returncode == 1
   assert "bad.mp4" in result.stdout
   assert "left out bad" in result.stderr
-  assert (tmp_path / "out/video_folder/default/1.1.0/dataset_info.json").is_file()
+  assert (tmp_path / "out/video_folder/default/1.0.0/dataset_info.json").is_file()
   (folder / "bad.mp4").unlink()
   result = run_job("prepare", *common, "--image_size=16", "--set=subject=anna")
   assert result.returncode == 0, result.stderr
-  text = (tmp_path / "out/video_folder/default/1.1.0/sequences_train.json").read_text()
+  text = (tmp_path / "out/video_folder/default/1.0.0/sequences_train.json").read_text()
   assert '"anna"' in text
   assert "Traceback" not in result.stderr
 
@@ -89,7 +89,7 @@ def test_registry_prepares_by_name(tmp_path):
   folder.mkdir()
   write_video(folder / "a.avi", 3)
   directory = registry.prepare_dataset("videos", "mine", tmp_path, path=folder, workers=1)
-  assert directory == tmp_path / "video_folder" / "mine" / "1.1.0"
+  assert directory == tmp_path / "video_folder" / "mine" / "1.0.0"
   with pytest.raises(ValueError, match="no data set 'none'"):
     registry.prepare_dataset("none", "default", tmp_path)
   with pytest.raises(ValueError, match="--path"):

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxpose import assembly, building, config_check, files, label_choice
 from jaxpose.data.index import Dataset, open_dataset
-from jaxpose.data.subjects import DETECTOR, subject_boxes
+from jaxpose.data.subjects import DETECTOR, labelled_boxes, subject_boxes
 
 Batch = Mapping[str, Any]
 Variables = dict[str, Any]
@@ -401,6 +401,8 @@ class Experiment:
 
     def call(batch: Batch) -> dict[str, np.ndarray]:
       frames = {name: batch[name] for name in shown if name in batch}
+      if "box_px" in frames:
+        frames["box_px"] = labelled_boxes(batch)
       if crop is not None:
         frames["subject_px"] = subject_boxes(frames, crop)
       return jax.device_get(compiled(placed, frames))

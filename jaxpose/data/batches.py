@@ -21,6 +21,7 @@ from jaxpose.data.sources import (
   describe,
   probabilities,
 )
+from jaxpose.data.subjects import labelled_boxes
 from jaxpose.data.views import ViewsConfig
 
 # Streams of random numbers: every kind of draw has its own.
@@ -108,6 +109,7 @@ class BatchMaker:
     check_weights(sources)
     skeletons = {source.dataset.skeleton.joints for source in sources}
     asked = labelled is not None or (temporal is not None and temporal.labels)
+    self._one_skeleton = len(skeletons) == 1
     if asked and len(skeletons) > 1:
       raise ValueError("labels are asked for of data sets whose skeletons differ: use one of them")
     self.sources = tuple(sources)
@@ -248,7 +250,8 @@ class BatchMaker:
   def _pair_batch(self, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
     assert self.pair is not None
     source, sample = self.draw_pairs(examples)
-    batch, columns = self._read(source, sample.ids, 2, pair_batch.label_columns(self.pair))
+    labels = pair_batch.label_columns(self.pair, one_skeleton=self._one_skeleton)
+    batch, columns = self._read(source, sample.ids, 2, labels)
     batch = pair_batch.find_subjects(batch, self.pair)
     if self.pair.substitute:
       batch["substitute"] = allocate(batch["image"].shape, np.uint8)
@@ -291,7 +294,9 @@ class BatchMaker:
     batch, _ = self._read(source, ids[:, None], int(labelled.background), CAMERA_LABELS)
     if not labelled.background:
       del batch["background"]
-    return {name: x[:, 0] for name, x in batch.items()} | {"example": examples.astype(np.uint32)}
+    batch = {name: x[:, 0] for name, x in batch.items()}
+    batch["box_px"] = labelled_boxes(batch)
+    return batch | {"example": examples.astype(np.uint32)}
 
   def _read(
     self,

@@ -81,13 +81,15 @@ def mirrored_views(sample: pairs.PairSample) -> Bool[np.ndarray, "B 2"]:
   return sample.mirrored[:, None] == np.arange(2)
 
 
-def label_columns(config: PairConfig) -> tuple[str, ...]:
-  """The labels that the crops of pairs are taken by."""
-  return ("box_px",) if config.crop == subjects.LABELS else ()
+def label_columns(config: PairConfig, *, one_skeleton: bool) -> tuple[str, ...]:
+  """The labels that the crops of pairs are taken by; joints where all data sets have the same."""
+  if config.crop != subjects.LABELS:
+    return ()
+  return subjects.BOX_LABELS if one_skeleton else ("box_px",)
 
 
 def find_subjects(batch: dict[str, np.ndarray], config: PairConfig) -> dict[str, np.ndarray]:
-  """subject_px [B, 2, 4] in place of true boxes, as `subjects.subject_boxes`; none for detectors.
+  """subject_px [B, 2, 4] in place of labels, as `subjects.subject_boxes`; none for detectors.
 
   Args:
     batch: image, background [B, 2, H, W, 3] and the columns of `label_columns`.
@@ -96,7 +98,7 @@ def find_subjects(batch: dict[str, np.ndarray], config: PairConfig) -> dict[str,
     return batch
   flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
   boxes = subjects.subject_boxes(flat, config.crop).reshape(-1, 2, 4)
-  kept = {name: value for name, value in batch.items() if name != "box_px"}
+  kept = {name: value for name, value in batch.items() if name not in subjects.BOX_LABELS}
   return kept | {"subject_px": boxes}
 
 

@@ -5,18 +5,22 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+
+from jaxpose.data.records import EMPTY
 
 LABELS, DIFFERENCE, DETECTOR = "labels", "difference", "detector"
 CROPS = (LABELS, DIFFERENCE, DETECTOR)  # what crops are centred on
+BOX_LABELS = ("box_px", "present", "pose2d_px", "joint_valid")  # what `labelled_boxes` looks at
 
 
 def subject_boxes(frames: Mapping[str, Any], crop: str) -> Float[np.ndarray, "N 4"]:
   """Boxes (x0, y0, x1, y1) px that crops are centred on; NaN where unknown.
 
   Args:
-    frames: image and background [N, H, W, 3]; with true boxes also box_px [N, 4].
-    crop: "labels", the true boxes, or, of frames that come without the column (a user's video),
+    frames: image and background [N, H, W, 3]; with true boxes also box_px [N, 4] and what else of
+      `BOX_LABELS` is known.
+    crop: "labels", `labelled_boxes`, or, of frames that come without the column (a user's video),
       those of "difference", the largest region that differs from the background.
 
   Raises:
@@ -25,12 +29,41 @@ def subject_boxes(frames: Mapping[str, Any], crop: str) -> Float[np.ndarray, "N 
   if crop not in (LABELS, DIFFERENCE):
     raise ValueError(f"boxes of subjects come from {LABELS} or {DIFFERENCE}, not {crop!r}")
   if crop == LABELS and "box_px" in frames:
-    return np.asarray(frames["box_px"], np.float32)
+    return labelled_boxes(frames)
   found = [
     box_from_background_difference(image, background)
     for image, background in zip(frames["image"], frames["background"], strict=True)
   ]
   return np.array(found, np.float32).reshape(-1, 4)
+
+
+def labelled_boxes(frames: Mapping[str, Any]) -> Float[np.ndarray, "N 4"]:
+  """True boxes px; where nobody drew one but joints of a person are known, the box around these.
+
+  Args:
+    frames: box_px [N, 4], and either no more of `BOX_LABELS` or all of them.
+  """
+  drawn = np.asarray(frames["box_px"], np.float32)
+  if "pose2d_px" not in frames:
+    return drawn
+  around = boxes_around_joints(frames["pose2d_px"], frames["joint_valid"])
+  missing = ~np.isfinite(drawn).all(-1) & (np.asarray(frames["present"]) != EMPTY)
+  return np.where(missing[:, None], around, drawn).astype(np.float32)
+
+
+def boxes_around_joints(
+  pose2d_px: Float[np.ndarray, "N J 2"], valid: Bool[np.ndarray, "N J"]
+) -> Float[np.ndarray, "N 4"]:
+  """(min x, min y, max x, max y) over the valid, finite joints; NaN where fewer than two are.
+
+  A little too small for a person: hands, feet and the head's top reach beyond the joints.
+  """
+  pose = np.asarray(pose2d_px, np.float64)
+  valid = np.asarray(valid, bool) & np.isfinite(pose).all(axis=-1)
+  low = np.where(valid[..., None], pose, np.inf).min(axis=1)
+  high = np.where(valid[..., None], pose, -np.inf).max(axis=1)
+  known = valid.sum(axis=1) > 1
+  return np.where(known[:, None], np.concatenate([low, high], axis=1), np.nan)
 
 
 def box_from_background_difference(

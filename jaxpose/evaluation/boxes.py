@@ -40,21 +40,6 @@ def box_metrics(
   }
 
 
-def boxes_around_joints(
-  pose2d_px: Float[np.ndarray, "N J 2"], valid: Bool[np.ndarray, "N J"]
-) -> Float[np.ndarray, "N 4"]:
-  """(min x, min y, max x, max y) over the valid, finite joints; NaN where fewer than two are.
-
-  A little too small for a person: hands, feet and the head's top reach beyond the joints.
-  """
-  pose = np.asarray(pose2d_px, np.float64)
-  valid = np.asarray(valid, bool) & np.isfinite(pose).all(axis=-1)
-  low = np.where(valid[..., None], pose, np.inf).min(axis=1)
-  high = np.where(valid[..., None], pose, -np.inf).max(axis=1)
-  known = valid.sum(axis=1) > 1
-  return np.where(known[:, None], np.concatenate([low, high], axis=1), np.nan)
-
-
 def best_constant_box(
   true_px: Float[np.ndarray, "N 4"], present: Bool[np.ndarray, " N"] | None = None
 ) -> Float[np.ndarray, " 4"]:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpose import drawing, geometry
+from jaxpose.data import subjects
 from jaxpose.data.sampling import evenly_spread
-from jaxpose.evaluation import boxes
 from jaxpose.evaluation.blocks import blocks
 from jaxpose.reporting.content import FrameGroup, FrameView, Image, Painted, SwapGrid
 from jaxpose.reporting.markup import number
@@ -186,7 +186,7 @@ def true_boxes(embeddings: Mapping[str, Any]) -> tuple[Float[np.ndarray, "N 4"],
     return recorded, False
   valid, found = embeddings["joint_valid"], []
   for first, pose in blocks(embeddings["pose2d_px"]):
-    found.append(boxes.boxes_around_joints(pose, np.asarray(valid[first : first + len(pose)])))
+    found.append(subjects.boxes_around_joints(pose, np.asarray(valid[first : first + len(pose)])))
   return np.concatenate(found), True
 
 

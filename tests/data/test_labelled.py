@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numbered_frames import THREE, Frames
 from tiny_data import open_tiny
 
 from jaxpose.data.batches import BatchMaker, Source
@@ -94,3 +95,16 @@ def test_frames_come_with_their_backgrounds_where_these_are_asked_for(tiny):
   np.testing.assert_array_equal(both["image"], bare["image"])
   _, drawn = LabelledFrames(ids).draw(3, np.arange(12, 24))
   np.testing.assert_array_equal(both["background"], tiny.read(drawn)["background"])
+
+
+def test_a_frame_without_a_box_gets_the_one_around_its_joints():
+  def fill(self, batch, ids, places, background_places):
+    Frames.fill(self, batch, ids, places, background_places)
+    batch["box_px"][places], batch["present"][places] = np.nan, 1
+    batch["joint_valid"][places] = True
+    batch["pose2d_px"][places] = ids[:, None, None] + np.arange(3)[:, None]
+
+  pointed = type("Pointed", (Frames,), {"fill": fill})(THREE.index, 3)
+  found = make([Source(pointed)], [[4, 9]])[1]["labelled"]
+  np.testing.assert_array_equal(found["box_px"][:, 0], found["image"][:, 0, 0, 0])
+  np.testing.assert_array_equal(found["box_px"] - found["box_px"][:, :1], [[0, 0, 2, 2]] * 12)

@@ -4,7 +4,7 @@ import pytest
 
 from datasets import rendering
 from jaxpose import geometry
-from jaxpose.data.subjects import box_from_background_difference, subject_boxes
+from jaxpose.data.subjects import box_from_background_difference, labelled_boxes, subject_boxes
 
 
 def _frames():
@@ -29,6 +29,23 @@ def test_boxes_of_subjects_are_the_true_ones_or_those_of_the_difference():
   np.testing.assert_array_equal(subject_boxes(frames | {"box_px": true}, "difference"), difference)
   with pytest.raises(ValueError, match="labels or difference, not 'detector'"):
     subject_boxes(frames, "detector")
+
+
+def test_where_nobody_drew_a_box_joints_of_a_person_stand_for_it():
+  joints = np.array([[[10, 20], [30, 60], [99, 99]]] * 4, np.float32)
+  labels = {
+    "box_px": np.array([[1, 2, 3, 4], *[[np.nan] * 4] * 3], np.float32),
+    "present": np.array([1, -1, 0, 1]),
+    "pose2d_px": joints,
+    "joint_valid": np.array([[True, True, False]] * 3 + [[True, False, False]]),
+  }
+  found = labelled_boxes(labels)
+  assert found.dtype == np.float32
+  np.testing.assert_array_equal(found[:2], [[1, 2, 3, 4], [10, 20, 30, 60]])
+  assert np.isnan(found[2:]).all()  # of nobody, and of one joint alone
+  np.testing.assert_array_equal(subject_boxes(labels, "labels"), found)
+  alone = {"box_px": labels["box_px"]}
+  np.testing.assert_array_equal(labelled_boxes(alone), labels["box_px"])
 
 
 def test_box_from_background_difference():

@@ -74,7 +74,19 @@ def test_crops_of_pairs_are_centred_on_true_boxes_or_on_what_differs(monkeypatch
   batch = maker[1]["pair"]
   _, drawn = maker.draw_pairs(maker.examples(1))
   np.testing.assert_array_equal(batch["subject_px"], drawn.ids[..., None] + np.arange(4))
-  assert "box_px" not in batch
+  assert not {"box_px", "pose2d_px", "present", "joint_valid"} & set(batch)
+
+  def fill_joints(self, batch, ids, places, background_places):
+    Frames.fill(self, batch, ids, places, background_places)
+    if "box_px" in batch:
+      batch["box_px"][places] = np.nan
+      batch["present"][places] = -1
+      batch["joint_valid"][places] = True
+      batch["pose2d_px"][places] = ids[:, None, None] + np.arange(3)[:, None]
+
+  pointed = type("Pointed", (Frames,), {"fill": fill_joints})(THREE.index, 3)
+  around = make(pointed, temporal=None, pair=pair)[1]["pair"]["subject_px"]
+  np.testing.assert_array_equal(around, drawn.ids[..., None] + [0, 0, 2, 2])
   seen = []
 
   def find(image, background):

@@ -18,6 +18,11 @@ def _unsplit(config):
   config.scene.jitter = False
 
 
+def _last(weight):
+  """The weight that a term ends with."""
+  return weight[-1][1] if isinstance(weight[-1], tuple) else weight[-1]
+
+
 def _undecoded(config):
   _unsplit(config)
   config.scene.decode = False
@@ -90,8 +95,15 @@ def dsl_p1(config):
 
 
 def drnet(config):
-  """DrNet: a scene discriminator parts the vectors, without contrast or jitter."""
+  """DrNet: a scene discriminator parts the vectors, without contrast or jitter.
+
+  Its terms have the share of the papers' weights that DSL's has on the same frames: at their full
+  weight the first gradients are twenty times DSL's, and Adam divides by them for long.
+  """
   config.methods = ("drnet",)
+  share = _last(config.loss_weights.dsl) / _last(common.paper().loss_weights.dsl)
+  for term in ("similarity", "confusion"):
+    config.loss_weights[term] = (share * _last(config.loss_weights[term]),)
   config.scene.jitter = False
   config.drnet.learning_rate = config.optimiser.learning_rate
 

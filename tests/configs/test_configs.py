@@ -97,6 +97,18 @@ def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():
     ablations.get_config("ae@h36m")
 
 
+def test_on_small_frames_drnet_weighs_its_terms_like_dsl():
+  for base, share in (
+    ("human36m", 1),
+    ("diving", 1),
+    ("synthetic_people", 0.1),
+    ("mocap_people", 0.1),
+  ):
+    weights = ablations.get_config(f"drnet@{base}").loss_weights
+    assert weights.similarity == pytest.approx((share,))
+    assert weights.confusion == pytest.approx((1e-4 * share,))
+
+
 def test_views_lie_as_far_apart_as_distant_frames():
   mocap = nsd.get_config("mocap_people")
   assert (mocap.views.unit, mocap.views.gap_min, mocap.views.gap_max) == ("s", 0.5, 0.85)

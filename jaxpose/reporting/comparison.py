@@ -3,14 +3,14 @@
 import csv
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxpose import files
+from jaxpose.config_check import BASELINES
 from jaxpose.evaluation.comparison import Cell, Column, Line, Outcome, Table
-from jaxpose.evaluation.probe import MEAN_POSE
 from jaxpose.evaluation.probe_report import mean_and_spread
 from jaxpose.evaluation.protocols import ALL
 
@@ -142,16 +142,17 @@ def _write_csv(path: pathlib.Path, table: Table, levelled: float) -> None:
 def _plot_efficiency(table: Table, path: pathlib.Path) -> None:
   """Error against the number of labels, one curve for each row, bars: spread over trainings."""
   figure, (axes,) = _subplots(1)
+  colours = _colours([line.row for line in table.lines])
   for line in table.lines:
     columns = [c for c in table.columns if c in line.cells]
     counts = [_labels(table, c) for c in columns]
     cells = [line.cells[c] for c in columns]
-    style = "--" if line.row == MEAN_POSE else "-"
     axes.errorbar(
       counts,
       [cell.mean for cell in cells],
       yerr=[cell.deviation or 0.0 for cell in cells],
-      linestyle=style,
+      color=colours[line.row],
+      linestyle="--" if line.row in BASELINES else "-",
       marker="o",
       markersize=3 if len(counts) > 1 else 6,
       capsize=2,
@@ -160,9 +161,20 @@ def _plot_efficiency(table: Table, path: pathlib.Path) -> None:
   axes.set_xscale("log")
   axes.set_xlabel("labelled training frames")
   axes.set_ylabel(f"{table.metric}, mm")
-  axes.legend(fontsize=8)
+  figure.legend(loc="outside right upper", fontsize=8)
   axes.grid(alpha=0.3)
   figure.savefig(os.fspath(path), dpi=150, format="png")
+
+
+def _colours(rows: Iterable[str]) -> dict[str, str]:
+  """A colour for each row, the ten strong ones first; greys for the baselines."""
+  from matplotlib import colormaps, colors
+
+  order = [*range(0, 20, 2), *range(1, 20, 2)]
+  shades = [colors.to_hex(colormaps["tab20"](i)) for i in order]
+  methods = [row for row in dict.fromkeys(rows) if row not in BASELINES]
+  found = {row: shades[i % len(shades)] for i, row in enumerate(methods)}
+  return found | dict(zip(BASELINES, ("black", "dimgrey"), strict=True))
 
 
 def _labels(table: Table, column: Column) -> int:
@@ -172,15 +184,14 @@ def _labels(table: Table, column: Column) -> int:
 def _plot_curves(outcomes: Sequence[Outcome], path: pathlib.Path) -> None:
   """A panel for each validation term, in it the curves of the rows that are chosen by it."""
   terms = list(dict.fromkeys(outcome.term for outcome in outcomes))
-  rows = list(dict.fromkeys(outcome.row for outcome in outcomes))
+  colours = _colours([outcome.row for outcome in outcomes])
   figure, panels = _subplots(len(terms))
   for axes, term in zip(panels, terms, strict=True):
     named: set[str] = set()
     for outcome in (o for o in outcomes if o.term == term):
       label = outcome.row if outcome.row not in named else None
       named.add(outcome.row)
-      colour = f"C{rows.index(outcome.row) % 10}"
-      axes.plot(*outcome.curve, color=colour, marker=".", linewidth=1.2, label=label)
+      axes.plot(*outcome.curve, color=colours[outcome.row], marker=".", linewidth=1.2, label=label)
     axes.set_title(f"validation/{term}", fontsize=10)
     axes.set_xlabel("step")
     axes.legend(fontsize=8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_data import open_tiny
 
-from configs import dsl, mv_css, nsd
+from configs import dsl, mv_css, nsd, supervised, sync_flip
 from jaxpose import label_choice
 from jaxpose.experiment import Experiment
 from jaxpose.methods.nsd import rotate_between_views
@@ -308,3 +308,18 @@ def test_a_perceptual_loss_without_weights_is_left_out_and_said(config, tmp_path
   experiment = Experiment(other, tmp_path)
   assert "perceptual" not in experiment.loss_weights()
   assert "perceptual_weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("module", "name"), [(sync_flip, "subject_px"), (supervised, "box_px")])
+def test_frames_without_boxes_are_cropped_around_their_joints(module, name, tmp_path):
+  experiment = Experiment(module.get_config("smoke"), tmp_path)
+  batch = {
+    "image": np.zeros((2, 8, 8, 3), np.uint8),
+    "background": np.zeros((2, 8, 8, 3), np.uint8),
+    "box_px": np.full((2, 4), np.nan, np.float32),
+    "present": np.array([-1, 0]),
+    "pose2d_px": np.array([[[1, 2], [3, 6]]] * 2, np.float32),
+    "joint_valid": np.ones((2, 2), bool),
+  }
+  shown = experiment._jitted(lambda variables, frames: frames, {})(batch)
+  np.testing.assert_array_equal(shown[name], [[1, 2, 3, 6], [np.nan] * 4])

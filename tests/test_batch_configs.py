@@ -1,0 +1,39 @@
+"""Every value of a section reaches what draws the batches."""
+
+from configs import ablations, dsl, sync_flip
+from jaxpose import batch_configs
+from jaxpose.data.batches import TemporalConfig
+from jaxpose.data.pair_batch import PairConfig
+from jaxpose.data.views import ViewsConfig
+
+
+def test_pairs():
+  config = sync_flip.get_config("smoke")
+  shares = {"synchronised": 0.5, "unsynchronised": 0.2, "flipped": 0.3}
+  values = {"gap_min": 3.0, "gap_max": 9.0, "unit": "s", "single_view": True, "per_example": 5}
+  config.pairs.update({**shares, **values, "crop": "difference", "background": "mix"})
+  expected = PairConfig(**shares, **values, crop="difference", substitute=True)
+  assert batch_configs.make_pair_config(config) == expected
+  config.pairs.background = "remove"
+  assert not batch_configs.make_pair_config(config).substitute
+
+
+def test_temporal_samples():
+  config = dsl.get_config("smoke")
+  values = {"near_max": 3.0, "far_min": 8.0, "far_max": 20.0, "unit": "s", "second_far": True}
+  values |= {"spacing_min": 2.0, "spacing_max": 4.0}
+  config.sampling.update({**values, "gravity": ((0, 1.0), (5, 0.25))})
+  config.dsl.pose2d = True
+  expected = TemporalConfig(**values, gravity=((0, 1.0), (5, 0.25)), labels=True)
+  assert batch_configs.make_temporal_config(config, train=True) == expected
+  # outside of training: the share that it ends with
+  later = batch_configs.make_temporal_config(config, train=False)
+  assert later.gravity == ((0, 0.25),)
+
+
+def test_views():
+  for name, rotation in (("nsd", True), ("mv_css", False)):
+    config = ablations.get_config(f"{name}@smoke")
+    config.views.update({"gap_min": 3.0, "gap_max": 30.0, "unit": "s"})
+    expected = ViewsConfig(gap_min=3.0, gap_max=30.0, unit="s", rotation=rotation)
+    assert batch_configs.make_views_config(config) == expected

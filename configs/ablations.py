@@ -98,7 +98,7 @@ def drnet(config):
   """DrNet: a scene discriminator parts the vectors, without contrast or jitter.
 
   Its terms have the share of the papers' weights that DSL's has on the same frames: at their full
-  weight the first gradients are twenty times DSL's, and Adam divides by them for long.
+  weight the first gradients are twenty times as large as DSL's.
   """
   config.methods = ("drnet",)
   share = _last(config.loss_weights.dsl) / _last(common.paper().loss_weights.dsl)

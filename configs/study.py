@@ -12,7 +12,7 @@ The first four are P2's Tables I and V, and what else there is; a method is a li
 papers' data, backbones and budgets are far larger, so that what can be compared is the ratio to the
 whole method (the reference), not the millimetres.
 
-Hardware, time: two cores of an AMD EPYC, 15 to 20 minutes of a core for a run. Measured: README.
+Hardware, time: two cores of an AMD EPYC, 5 to 20 minutes of a core for a run. Measured: README.
 """
 
 from ml_collections import ConfigDict
@@ -99,7 +99,7 @@ def synthetic_people():
   config = ConfigDict()
   config.name = ""
   config.rows = _rows("synthetic_people", seeds=(0, 1, 2))
-  # Overrides of every row, KEY=VALUE. With backgrounds the rows are far from levelled off.
+  # Overrides of every row, KEY=VALUE. With its background DSL ends at 152 mm in place of 119.
   config.shared = ("scene.background=remove", "scene.tight_scale=(0.26,0.58)")
   config.seeds = (0,)  # of rows without their own
   config.reference = "dsl"  # the row that ratios are taken to; random encoder and mean pose are its
@@ -137,7 +137,7 @@ def pose2sim_balancing():
   return config
 
 
-def _table_of_p3(variant, labels, transfer="transfer"):
+def _table_of_p3(variant, transfer, subject="", count=0):
   """P3 Table 1: each pretext task, a row `pretext_NAME`, and what it is worth after transfer.
 
   P3 does not say whether random weights were frozen like the others: the rows `..._whole` train
@@ -145,9 +145,10 @@ def _table_of_p3(variant, labels, transfer="transfer"):
 
   Args:
     variant: of configs/sync_flip.py.
-    labels: overrides that name the labels which transfer learns from.
     transfer: variant of configs/supervised.py.
+    subject: whose labels transfer learns from, and `count` how many these are; "", 0: all.
   """
+  labels = (f"supervised.subjects=('{subject}',)",) if subject else ()
   config = synthetic_people()
   config.rows = ConfigDict()
   config.shared = ()  # rows say themselves what becomes of backgrounds
@@ -170,26 +171,23 @@ def _table_of_p3(variant, labels, transfer="transfer"):
     config.rows[start] = row(f"configs/sync_flip.py:{ablation}@{variant}")
     config.rows[name] = transferred(name, start_from=start)
   config.reference = "sync_flip"
-  config.paper_labels = (0,)
+  config.paper_labels = (count,)
   return config
 
 
 def sync_flip():
   """P3 Table 1 on embedded people: labels of one of the 16 training subjects."""
-  config = _table_of_p3("synthetic_people", ("supervised.subjects=('train_00',)",))
-  config.paper_labels = (1872,)
-  return config
+  return _table_of_p3("synthetic_people", "transfer", "train_00", 1872)
 
 
 def sync_flip_mocap_people():
-  """P3 Table 1 on motion capture; --set=data.path names its files."""
-  labels = ("supervised.subjects=('05',)",)
-  return _table_of_p3("mocap_people", labels, "transfer_mocap_people")
+  """P3 Table 1 on motion capture: labels of CMU's performer 16; --set=data.path names its files."""
+  return _table_of_p3("mocap_people", "transfer_mocap_people", "16", 2524)
 
 
 def sync_flip_pose2sim_balancing():
   """P3 Table 1 on a real clip of one man; --set=data.path names its folder."""
-  return _table_of_p3("pose2sim_balancing", (), "transfer_pose2sim_balancing")
+  return _table_of_p3("pose2sim_balancing", "transfer_pose2sim_balancing")
 
 
 VARIANTS = {

@@ -401,10 +401,10 @@ class Experiment:
 
     def call(batch: Batch) -> dict[str, np.ndarray]:
       frames = {name: batch[name] for name in shown if name in batch}
-      if "box_px" in frames:
-        frames["box_px"] = labelled_boxes(batch)
       if crop is not None:
-        frames["subject_px"] = subject_boxes(frames, crop)
+        frames["subject_px"] = subject_boxes(batch, crop)
+      elif "box_px" in frames:
+        frames["box_px"] = labelled_boxes(batch)
       return jax.device_get(compiled(placed, frames))
 
     return call

@@ -1,24 +1,17 @@
+import numbered_frames
 import numpy as np
 import pytest
 from numbered_frames import THREE, Frames
 from tiny_data import open_tiny
 
-from jaxpose.data.batches import BatchMaker, Source
+from jaxpose.data.batches import Source
 from jaxpose.data.labelled import LabelledFrames
 
 
 def make(sources, ids, **changes):
-  values = {
-    "temporal": None,
-    "pair": None,
-    "labelled": LabelledFrames(tuple(np.array(part) for part in ids)),
-    "batch_size": 12,
-    "seed": 3,
-    "image_size": None,
-    "host_index": 0,
-    "host_count": 1,
-  } | changes
-  return BatchMaker(sources, **values)
+  labelled = LabelledFrames(tuple(np.array(part) for part in ids))
+  values = {"temporal": None, "labelled": labelled} | changes
+  return numbered_frames.make(*sources, **values)
 
 
 @pytest.fixture(scope="module")

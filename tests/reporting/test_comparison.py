@@ -64,3 +64,10 @@ def test_a_study_that_has_nothing_yet_says_so(tmp_path):
   paths = comparison.write_study(tmp_path, table, waiting, reference="dsl", levelled=0.02)
   assert [p.name for p in paths] == ["table.md", "table.csv"]
   assert "dsl, seed 0: not finished, last validated at step 0/100" in paths[0].read_text()
+
+
+def test_twenty_rows_have_colours_of_their_own_and_baselines_are_grey():
+  rows = [f"method{i}" for i in range(20)]
+  found = comparison._colours([*rows, "random", "mean pose", *rows])
+  assert len(set(found.values())) == 22
+  assert (found["random"], found["mean pose"]) == ("black", "dimgrey")

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpose.data.records import EMPTY
+from jaxpose.data.subjects import labelled_boxes
 from jaxpose.embeddings import load_embeddings
 from jaxpose.evaluation import label_table, metrics, probe, probe_report, protocols
 from jaxpose.evaluation.fitting import FitConfig
@@ -223,7 +224,8 @@ def score_supervised(
   Writes to `probe` in its workdir: the tables, and `reference.json`, whose row `supervised`, or
   `fine-tuned` where it started from another run, stands in the tables of probes that name it, at
   the number of labels that it learned from. Beside it stands the mean pose of these labels.
-  Frames without a true box cannot be cropped: they are left out, which the progress says.
+  Crops are of true boxes or, where nobody drew one, of those around the true joints. Frames with
+  neither cannot be cropped: they are left out, which the progress says.
 
   Args:
     experiment: a `jaxpose.experiment.Experiment` of the method `supervised`.
@@ -231,7 +233,7 @@ def score_supervised(
 
   Raises:
     FileNotFoundError: there is no checkpoint, or no data.
-    ValueError: no test frame has both a pose and a box.
+    ValueError: no test frame has both a 3D pose and a box or 2D joints.
   """
   begin = time.monotonic()
   skeleton = experiment.dataset(TEST).skeleton
@@ -241,9 +243,9 @@ def score_supervised(
   if experiment.config.supervised.crop != "true":  # the detector finds one in every frame
     boxed = np.ones_like(boxed)
   if not boxed.any():
-    raise ValueError("no test frame has both a 3D pose and a true box: nothing to score")
+    raise ValueError("no test frame has both a 3D pose and a box or 2D joints: nothing to score")
   if not boxed.all():
-    progress(f"probe: {int((~boxed).sum())} labelled test frames have no true box and are left out")
+    progress(f"probe: {int((~boxed).sum())} labelled test frames have no box and are left out")
   true, valid = test.poses_mm[boxed], test.valid[boxed]
   sequences = protocols.sequence_names(frames, test.rows[boxed])
   labels, seed = experiment.count_labels(), int(experiment.config.seed)
@@ -316,6 +318,7 @@ def _predict_frames(
   for batch in experiment.frame_batches(TEST):
     keep = np.asarray(batch["valid"], bool)
     found = {name: np.asarray(batch[name]) for name in _SCORED}
+    found["box_px"] = labelled_boxes(batch)  # what the crops were of
     found["pose_mm"] = np.asarray(embed(batch)["pose_mm"])
     for name, values in found.items():
       columns.setdefault(name, []).append(values[keep])

@@ -152,9 +152,22 @@ def test_test_frames_without_a_box_are_said(tmp_path):
   lines = []
   results = probing.score_supervised(run, progress=lines.append)
   assert results.frames["test_labelled"] == 3
-  assert any("1 labelled test frames have no true box" in line for line in lines)
+  assert any("1 labelled test frames have no box" in line for line in lines)
   # but the data have four, which a probe will score
   assert load_reference(tmp_path / "probe" / "reference.json").test_frames == 4
+
+
+def test_frames_whose_joints_are_known_need_no_box_drawn_around_them(tmp_path):
+  run = Run(tmp_path)
+  batches = run.frame_batches
+
+  def with_joints(split):
+    for batch in batches(split):
+      yield batch | {"pose2d_px": batch["pose3d_mm"][..., :2]}
+
+  run.frame_batches = with_joints
+  found = probing.score_supervised(run)
+  assert found.frames["test_labelled"] == 4  # frame 1 too, around which nobody drew a box
 
 
 def _export(folder):

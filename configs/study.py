@@ -4,6 +4,7 @@ python launch/study.py --config=configs/study.py                  embedded peopl
 python launch/study.py --config=configs/study.py:smoke            to see that it works, in minutes
 python launch/study.py --config=configs/study.py:mocap_people --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:pose2sim_balancing --set=data.path=FOLDER
+python launch/study.py --config=configs/study.py:labels           2D labels, fine-tuning (P2 §4.5)
 python launch/study.py --config=configs/study.py:sync_flip        P3's Table 1 on embedded people
 python launch/study.py --config=configs/study.py:sync_flip_mocap_people --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:sync_flip_pose2sim_balancing --set=data.path=FOLDER
@@ -137,6 +138,27 @@ def pose2sim_balancing():
   return config
 
 
+def labels():
+  """P2 §4.5 and Fig. 9, figures there as plots: DSL with 2D labels, fine-tuning from DSL.
+
+  Networks of the rows `fine_tuned_COUNT` are trained end to end on so many labels from DSL's
+  encoder, of `supervised_COUNT` from random weights.
+  """
+  config = synthetic_people()
+  known = config.rows
+  config.rows = ConfigDict({"dsl": known.dsl, "supervised": known.supervised})
+  config.rows.dsl_pose2d = row("configs/dsl.py:synthetic_people", "dsl.pose2d=True")
+  overrides = known.supervised.overrides
+  config.rows.fine_tuned = row(known.supervised.file, *overrides, start_from="dsl")
+  for count in (100, 500, 2_000, 8_000):
+    few = (*overrides, f"supervised.label_count={count}")
+    config.rows[f"supervised_{count}"] = row(known.supervised.file, *few)
+    config.rows[f"fine_tuned_{count}"] = row(known.supervised.file, *few, start_from="dsl")
+  config.rows.dsl.seeds = ()
+  config.rows.dsl.paper = ()
+  return config
+
+
 def _table_of_p3(variant, transfer, subject="", count=0):
   """P3 Table 1: each pretext task, a row `pretext_NAME`, and what it is worth after transfer.
 
@@ -195,6 +217,7 @@ VARIANTS = {
   "mocap_people": mocap_people,
   "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,
+  "labels": labels,
   "sync_flip": sync_flip,
   "sync_flip_mocap_people": sync_flip_mocap_people,
   "sync_flip_pose2sim_balancing": sync_flip_pose2sim_balancing,

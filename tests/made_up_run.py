@@ -107,12 +107,14 @@ def render(frames):
 
 
 def decode(time_variant, time_invariant):
-  """A crop in the looks' colour with a bar at the pose's left edge."""
+  """A crop in the colour of the looks with a bar at the left of the pose; its upper half shows."""
   count = len(time_variant)
   crops = np.repeat(np.repeat(time_invariant[:, None, None], 16, 1), 16, 2)
   for crop, pose in zip(crops, time_variant, strict=True):
     crop[:, int(pose[0]) % 16] = 1.0
-  return crops, np.ones((count, 16, 16, 1), np.float32)
+  mask = np.full((count, 16, 16, 1), 0.25, np.float32)
+  mask[:, 8:] = 0.0
+  return crops, mask
 
 
 def embeddings(dataset, **changes):

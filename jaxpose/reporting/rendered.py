@@ -17,6 +17,7 @@ Arrays = dict[str, np.ndarray]
 Render = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # {"image", "background"} -> pictures
 Decode = Callable[[Any, Any], tuple[Any, Any]]
 _BATCH = 8
+_GREY = 0.5  # behind decoded people who stand before nothing
 _POOL = 64  # frames that are drawn, of which the first are shown and the worst picked
 
 
@@ -211,6 +212,8 @@ def gather_swaps(
 ) -> SwapGrid | None:
   """Poses of `count` random frames in the looks of up to as many others, of different subjects.
 
+  What the mask leaves out, where the decoder may paint anything, is grey.
+
   None where fewer than two frames show a person, or the networks do not split pose from looks or
   decode nothing (`decode` None).
   """
@@ -226,7 +229,9 @@ def gather_swaps(
   pose_part = rendered["time_variant"][: len(poses)]
   looks_part = rendered["time_invariant"][len(poses) :]
   pairs = np.repeat(pose_part, len(looks), 0), np.tile(looks_part, (len(poses), 1))
-  decoded = [drawing.to_rgb(image) for image in np.asarray(decode(*pairs)[0])]
+  painted, mask = (np.asarray(part, np.float32) for part in decode(*pairs))
+  mask = mask / mask.max(axis=(1, 2, 3), keepdims=True)
+  decoded = [drawing.to_rgb(image) for image in mask * painted + (1 - mask) * _GREY]
   crops: list[Image] = [drawing.to_rgb(crop) for crop in rendered["crop"]]
   lines = [decoded[i * len(looks) : (i + 1) * len(looks)] for i in range(len(poses))]
   return SwapGrid(split, crops[: len(poses)], crops[len(poses) :], lines)

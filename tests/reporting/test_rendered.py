@@ -115,6 +115,8 @@ def test_swaps_take_pose_from_rows_and_looks_from_columns(run):
   ]
   assert looks[0] == looks[1] == looks[2]  # the colour down a column
   assert len(set(looks[0])) == 3  # of three different people
+  behind = [image[8:] for line in grid.decoded for image in line]
+  assert all((image == 128).all() for image in behind)  # what the mask leaves out: rint(127.5)
 
 
 def test_no_swaps_without_a_split_or_without_people(run):

@@ -49,7 +49,8 @@ def distance_curve(
   """The curve over pairs of frames of one track.
 
   Distances are multiples of the commonest one between neighbours, close together where they are
-  short: up to 40 of them, as far as the longest track reaches.
+  short: up to 40 of them, as far as the longest track reaches. With a tolerance, those that differ
+  from the commonest one by a tick are taken for the same, rounded, and their mean for it.
 
   Args:
     poses_mm: root-centred; joints that are not valid may hold anything.
@@ -64,12 +65,15 @@ def distance_curve(
   if not len(gaps):
     raise ValueError("no track has two frames with a 3D pose: there is no distance to measure")
   values, counts = np.unique(gaps, return_counts=True)
-  gap = int(values[np.argmax(counts)])
+  commonest = values[np.argmax(counts)]
+  # A thirtieth of a second is 33 ms or 34: multiples of either would soon be beyond the tolerance.
+  gap = float(gaps[np.abs(gaps - commonest) <= min(tolerance, 1)].mean())
   first = np.flatnonzero(np.append(True, ~same))
   last = np.append(first[1:], len(track)) - 1
-  longest = max(int((tick[last] - tick[first]).max()) // gap, 1)
+  longest = max(int((tick[last] - tick[first]).max() / gap + 1e-6), 1)
   steps = np.unique(np.geomspace(1, longest, _POINTS).round().astype(np.int64))
-  found = [_at_distance(poses_mm, valid, track, tick, gap * n, tolerance) for n in steps.tolist()]
+  distances = np.rint(gap * steps).astype(np.int64).tolist()
+  found = [_at_distance(poses_mm, valid, track, tick, d, tolerance) for d in distances]
   ticks, means, pairs = (np.array(column) for column in zip(*found))
   some = pairs > 0
   return DistanceCurve(ticks[some], means[some], pairs[some])

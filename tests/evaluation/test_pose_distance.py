@@ -38,9 +38,24 @@ def test_rounded_times_are_paired_within_the_tolerance():
   exact = distance_curve(poses, valid, np.zeros(4, int), tick)
   np.testing.assert_array_equal(exact.pairs[:1], [2])
   found = distance_curve(poses, valid, np.zeros(4, int), tick, tolerance=2)
-  np.testing.assert_array_equal(found.ticks, [33, 66, 99])
+  np.testing.assert_array_equal(found.ticks, [33, 67, 100])
   np.testing.assert_array_equal(found.pairs, [3, 2, 1])
   np.testing.assert_allclose(found.mpjpe_mm, [(1 + 2 + 1) / 3, 3, 4])
+
+
+@pytest.mark.parametrize("fps", [24, 25, 29.97, 30, 60, 120])
+def test_rounded_times_are_paired_however_far_apart(fps):
+  # at 30 frames/s 33, 67, 100, ... ms: 7 times 33 is more than 2 ms too short
+  tick = np.rint(np.arange(90) * 1000 / fps).astype(int)
+  poses, valid = moving(np.arange(90.0))
+  found = distance_curve(poses, valid, np.zeros(90, int), tick, tolerance=2)
+  frames = np.rint(found.ticks * fps / 1000).astype(int)
+  np.testing.assert_array_equal(frames[:9], np.arange(1, 10))
+  assert len(frames) == 29  # of 40, many of which are one when rounded to a frame
+  assert frames[-1] == 89
+  np.testing.assert_allclose(found.ticks, frames * 1000 / fps, atol=1)
+  np.testing.assert_array_equal(found.pairs, 90 - frames)
+  np.testing.assert_allclose(found.mpjpe_mm, frames / 2)
 
 
 def test_long_tracks_have_few_points_close_together_at_first():

@@ -74,6 +74,38 @@ def test_a_batch_of_falls_alone_asks_no_distances_of_its_tracks():
   np.testing.assert_array_equal(batch["position"], batch["frame"] - batch["frame"][:, :1])
 
 
+def test_far_frames_have_a_limit_and_may_be_two():
+  temporal = dataclasses.replace(TEMPORAL, far_max=11, second_far=True)
+  _, ids, _ = make(ONE, temporal=temporal).draw_temporal(0, np.arange(500))
+  frame = ONE.index.frame[ids]
+  distance = np.abs(frame - frame[:, :1])
+  assert set(distance[:, 1]) == {1, 2, 3}
+  for far in (2, 3):
+    assert set(distance[:, far]) == {8, 9, 10, 11}
+
+
+def test_falls_come_from_chosen_sequences_and_may_count_seconds():
+  two_falls = frames(9, [range(12)] * 2, falling=[[True] * 12] * 2)
+  # 25 frames/s: 2 to 3.25 frames
+  temporal = TemporalConfig(
+    near_max=0.1, far_min=0.4, unit="s", gravity=((0, 1.0),), spacing_min=0.08, spacing_max=0.13
+  )
+  maker = make(Source(two_falls, sequences=(1,)), temporal=temporal)
+  _, ids, gravity = maker.draw_temporal(0, np.arange(500))
+  assert gravity.all()
+  assert set(np.unique(ids)) == set(range(12, 24))
+  assert set(np.diff(ids, axis=1).ravel()) == {2, 3}
+
+
+def test_without_weights_every_fall_is_as_likely():
+  whole = frames(9, [range(12)], falling=[[True] * 12])
+  temporal = dataclasses.replace(TEMPORAL, gravity=((0, 1.0),), spacing_min=1, spacing_max=2)
+  examples = np.arange(3000)
+  source, _, _ = make(FALL, whole, temporal=temporal).draw_temporal(0, examples)
+  # of 8 falling frames 5 quadruples of neighbours and 2 of every other frame; of 12, 9 and 6
+  np.testing.assert_array_equal(source, uniform(3, 30, examples) >= 7 / 22)
+
+
 def test_a_draw_is_of_the_first_source_whose_share_it_falls_into():
   u = np.array([0.0, 0.25, 0.5, 0.75, 1 - 2.0**-53])
   found = sources.choose(u, np.array([0.0, 0.25, 0.0, 0.5, 0.25]))

@@ -5,8 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from numbered_frames import ONE, PAIR, THREE, VIEWS, Frames, frames, make
+from tiny_data import LEG
 
 from jaxpose.data import pair_batch, pairs, views
+from jaxpose.data.clock import uniform
+from jaxpose.data.pair_batch import PairConfig
 from jaxpose.data.views import ViewsConfig
 
 
@@ -19,12 +22,34 @@ def test_pairs_are_drawn_from_the_sources_that_have_views():
     np.testing.assert_array_equal(part, own)
 
 
+def test_every_value_of_a_pair_config_reaches_its_sampler():
+  shares = {"synchronised": 0.5, "unsynchronised": 0.2, "flipped": 0.3}
+  values = {"gap_min": 0.1, "gap_max": 0.4, "unit": "s", "single_view": True}
+  _, found = make(THREE, temporal=None, pair=PairConfig(**shares, **values)).draw_pairs(
+    np.arange(500)
+  )
+  table = pairs.build_pairs(THREE.index, probabilities=tuple(shares.values()), **values)
+  for part, own in zip(found, pairs.sample_pairs(table, 3, np.arange(500)), strict=True):
+    np.testing.assert_array_equal(part, own)
+
+
 def test_views_are_drawn_from_the_sources_that_have_any():
   maker = make(ONE, THREE, temporal=None, views=VIEWS)
   source, ids = maker.draw_views(np.arange(200))
   assert (source == 1).all()
   table = views.build_views(THREE.index, gap_min=2, gap_max=9)
   np.testing.assert_array_equal(ids, views.sample_views(table, 3, np.arange(200)))
+
+
+def test_without_weights_every_first_view_is_as_likely():
+  both = frames(8, [range(40)] * 2, sequences=[0, 0])  # 80 frames, each with partners
+  examples = np.arange(3000)
+  source, _ = make(THREE, both, temporal=None, views=VIEWS).draw_views(examples)
+  # frames 10, 13, 16 and 19 of two cameras
+  np.testing.assert_array_equal(source, uniform(3, 32, examples) >= 8 / 88)
+  source, _ = make(THREE, both, temporal=None, pair=PAIR).draw_pairs(examples)
+  # 3 to 6 frames from one of the other camera: 10, 13, ... 25 of the first, 4 to 19 of the second
+  np.testing.assert_array_equal(source, uniform(3, 31, examples) >= 22 / 102)
 
 
 def test_a_pair_shows_its_views_as_they_are_and_says_which_is_to_be_mirrored():
@@ -99,6 +124,22 @@ def test_crops_of_pairs_are_centred_on_true_boxes_or_on_what_differs(monkeypatch
   assert seen == [(i, 103) for i in drawn.ids.ravel()]
   with pytest.raises(ValueError, match="labels, difference, detector, not 'mask'"):
     dataclasses.replace(PAIR, crop="mask")
+
+
+@pytest.mark.parametrize(("joint", "asked"), [("knee", True), ("elbow", False)])
+def test_joints_make_boxes_where_all_data_sets_have_the_same(joint, asked):
+  seen = set()
+
+  def fill(self, batch, ids, places, background_places):
+    seen.update(batch)
+    Frames.fill(self, batch, ids, places, background_places)
+
+  names = dataclasses.replace(LEG, joints=("hip", joint, "ankle"))
+  second = type("Second", (Frames,), {"fill": fill, "skeleton": names})(THREE.index, 9)
+  pair = dataclasses.replace(PAIR, crop="labels")
+  assert "subject_px" in make(THREE, second, temporal=None, pair=pair)[0]["pair"]
+  assert "box_px" in seen
+  assert ("pose2d_px" in seen) == asked
 
 
 def test_other_backgrounds_are_drawn_evenly_and_mirrored_by_themselves():

@@ -158,3 +158,25 @@ def test_cameras_that_views_cannot_be_rotated_between_are_named(unchecked_signat
       build_source_views(described([{"R": wrong}, good, good]), CONFIG)
   # which says nothing where no rotation is asked for
   build_source_views(described([good, None, good]), dataclasses.replace(CONFIG, rotation=False))
+
+
+def test_only_chosen_sequences_give_views_and_must_be_calibrated(unchecked_signatures):
+  index = make_index([range(9)] * 4, sequences=(0, 0, 1, 1))
+  cameras = {"one": None, "two": {"R": turn(20)}}
+  sequences = [
+    {"name": name, "tracks": [{"name": "cam", "camera": camera}] * 2}
+    for name, camera in cameras.items()
+  ]
+  source = FakeSource(Described(index, sequences), np.array([1]))
+  found = build_source_views(source, CONFIG)
+  np.testing.assert_array_equal(found.views.references, np.arange(18, 36))
+  assert np.isnan(found.rotation[:2]).all()
+  np.testing.assert_allclose(found.rotation[2:], [turn(20)] * 2, rtol=1e-6)
+
+
+def test_gaps_of_a_source_may_count_seconds(unchecked_signatures):
+  # 25 frames/s: between 2.5 and 7.5 frames
+  config = ViewsConfig(gap_min=0.1, gap_max=0.3, unit="s")
+  table = build_source_views(described([None] * 3), config).views
+  ids = sample_views(table, 5, np.arange(2000))
+  assert set(np.abs(ids[:, 2] - ids[:, 0]).tolist()) == {3, 4, 5, 6, 7}

@@ -298,3 +298,29 @@ def test_a_real_clip_goes_through(model, tmp_path):
   (done,), failed = run(model, source, tmp_path, every=40)
   assert failed == []
   assert done.frames == 5
+
+
+def test_a_user_is_told_what_is_odd_about_a_video():
+  info = video.VideoInfo("walk.mp4", WIDTH, HEIGHT, 10.0, promised_frames=100)
+
+  def odd(presence=(0.9, 0.2), crowd=(), last=99, every=1):
+    columns = {"presence": list(presence), "frame": [0, last]}
+    return predict._warnings(columns, list(crowd), info, predict.Options(every=every))
+
+  for usual in (
+    {},
+    {"presence": (np.nan, 0.1)},
+    {"crowd": [True] + [False] * 5},  # 1/6 of the frames that were looked at: by chance
+    {"last": 89},  # 90 of 100 frames
+    {"last": 80, "every": 10},  # the next would be the 91st
+  ):
+    assert odd(**usual) == [], usual
+  for unusual, words in (
+    ({"presence": (np.nan, np.nan)}, "presence is unknown"),
+    ({"presence": (0.49, 0.1)}, "every frame is taken to be empty"),
+    ({"crowd": [True] + [False] * 4}, "in 20% of the frames with somebody: more than one person"),
+    ({"last": 88}, "the header promises 100 frames, 89 decode"),
+    ({"last": 70, "every": 10}, "the header promises 100 frames, 71 decode"),
+  ):
+    (text,) = odd(**unusual)
+    assert words in text

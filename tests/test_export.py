@@ -6,6 +6,7 @@ import pytest
 
 from jaxpose import export, provenance
 from jaxpose.embeddings import load_embeddings
+from jaxpose.evaluation import suggest
 from jaxpose.evaluation.label_table import read_label_table
 from jaxpose.evaluation.presence import calibrate_presence, estimate_presence
 from jaxpose.evaluation.protocols import has_person
@@ -257,6 +258,18 @@ def test_a_run_exports_both_encoders_and_suggestions(tmp_path):
   assert len(read_label_table(folder / "suggestions.csv").frame) == people.sum() > 3
   with pytest.raises(ValueError, match="cannot suggest 100 frames"):
     export.export_run(experiment, suggestions=100, progress=lambda line: None)
+
+
+def test_frames_are_suggested_by_the_method_that_is_asked_for(tmp_path):
+  options = {"random": False, "suggestions": 4, "progress": lambda line: None}
+  found = {}
+  for method in suggest.METHODS:
+    folder = export.export_run(_Experiment(tmp_path), suggestion_method=method, **options)
+    found[method] = read_label_table(folder / "suggestions.csv").frame
+    train = load_embeddings(folder, "train")
+    rows = suggest.suggest_frames(train, 4, method=method)
+    assert found[method] == train["frame"][rows].tolist()
+  assert found["kmeans"] != found["kcenter"]
 
 
 @pytest.mark.parametrize("cells", [",1,2,3,,,", ",1,,,,,", ";1;2;3;;;"])

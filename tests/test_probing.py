@@ -19,6 +19,7 @@ from jaxpose.evaluation.probe_records import (
   save_results,
 )
 from jaxpose.evaluation.regressor import Architecture
+from jaxpose.evaluation.targets import POSE3D
 from jaxpose.experiment import Experiment
 from jaxpose.skeleton import Skeleton
 
@@ -360,3 +361,25 @@ def test_the_probe_section_is_the_fit():
   expected = FitConfig(Architecture("mlp", 21, 3, 0.35, True), 77, 19, 0.004)
   assert probing.fit_config(config.probe) == expected
   assert probing.label_counts([100, "10%", 0, 0.5]) == [100, "10%", "all", 0.5]
+
+
+def test_what_a_section_asks_for_reaches_the_probe(tmp_path, monkeypatch):
+  asked = {}
+
+  def run_probe(train, test, **values):
+    asked.update(values)
+    raise InterruptedError
+
+  monkeypatch.setattr(probing.probe, "run_probe", run_probe)
+  run = _run(tmp_path / "run")
+  run.config.update_from_flattened_dict(
+    {"probe.features": "time_invariant", "probe.subjects": ("anna", "bo"), "probe.seeds": (4,)}
+  )
+  (tmp_path / "labels.csv").write_text("sequence,camera,frame\nwalk,0,3\n")
+  with pytest.raises(InterruptedError):
+    probing.probe_run(run, labels=tmp_path / "labels.csv")
+  assert (asked["feature"], asked["subjects"]) == ("time_invariant", ("anna", "bo"))
+  assert (asked["seeds"], asked["directory"]) == ((4,), run.workdir / "probe")
+  assert (asked["target"], asked["label_counts"]) == (POSE3D, [10, "all"])
+  assert asked["fit"] == probing.fit_config(run.config.probe)
+  assert asked["table"].frame == [3]

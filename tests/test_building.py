@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import dsl, supervised
+from configs import dsl, supervised, sync_flip
 from jaxpose import building
 from jaxpose.method import Objective
 from jaxpose.methods.drnet import GROUP, DrnetOptions
@@ -17,7 +17,9 @@ from jaxpose.methods.mv_css import MvCssOptions
 from jaxpose.methods.nsd import NsdOptions
 from jaxpose.methods.scene_terms import SceneOptions
 from jaxpose.methods.supervised import SupervisedOptions
+from jaxpose.methods.sync_flip import SyncFlipOptions
 from jaxpose.models import resnet, torch_weights
+from jaxpose.training.loop import RunSettings
 
 STRENGTH = {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.05, "probability": 0.6}
 
@@ -181,6 +183,81 @@ def test_options_of_a_supervised_network():
   assert building.make_supervised_options(config) == expected
   config.supervised.jitter = False
   assert building.make_supervised_options(config).jitter is None
+
+
+def test_options_of_synchronisation_and_flip():
+  config = make_config(
+    sync_flip,
+    **{
+      "pairs.crop": "difference",
+      "pairs.enlarge": 1.7,
+      "pairs.background": "mix",
+      "pairs.background_threshold": 51.0,
+      "pairs.shift": 0.15,
+      "pairs.scale": 0.25,
+      "pairs.rotation_deg": 12.0,
+      "scene.background": "keep",
+      "scene.background_threshold": 102.0,
+      "sync_flip.fusion": "diff",
+      "sync_flip.features": "time_variant",
+    },
+  )
+  expected = SyncFlipOptions(
+    crop="difference",
+    enlarge=1.7,
+    background="mix",
+    threshold=0.2,
+    detector_background="keep",
+    detector_threshold=0.4,
+    shift=0.15,
+    scale=0.25,
+    rotation_deg=12.0,
+    fusion="diff",
+    features="time_variant",
+  )
+  assert building.make_sync_flip_options(config) == expected
+
+
+def test_settings_of_a_run():
+  config = make_config(
+    **{
+      "seed": 4,
+      "batch_size": 6,
+      "optimiser.accumulation": 3,
+      "training.steps": 900,
+      "training.log_every": 11,
+      "training.validate_every": 22,
+      "training.checkpoint_every": 33,
+      "training.keep_checkpoints": 5,
+      "training.best_by": "order",
+      "training.warn_every": 44,
+      "training.profile_steps": (7, 8),
+    }
+  )
+  expected = RunSettings(
+    seed=4,
+    steps=900,
+    accumulate=3,
+    frames_per_step=6 * 10,
+    log_every=11,
+    evaluate_every=22,
+    checkpoint_every=33,
+    keep=5,
+    best_metric="validation/order",
+    warn_every=44,
+    profile_steps=(7, 8),
+    fingerprint="of the configuration",
+    data="of the data",
+  )
+  asked = {"fingerprint": "of the configuration", "data": "of the data", "frames_per_example": 10}
+  for same in (config, from_json(config)):
+    assert building.make_run_settings(same, terms={"pixel", "order"}, **asked) == expected
+  config.training.best_by = "summaries/noise"  # whatever the method tells beside its terms
+  settings = building.make_run_settings(config, terms={"pixel"}, **asked)
+  assert settings.best_metric == "validation/summaries/noise"
+  config.training.best_by = "order"
+  with pytest.raises(ValueError, match="'order': choose one of dsl, pixel, or summaries/NAME"):
+    building.make_run_settings(config, terms={"pixel", "dsl"}, **asked)
 
 
 def make_optimiser(config, *groups):

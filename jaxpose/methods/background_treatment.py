@@ -10,6 +10,7 @@ from jaxpose.models.resnet import denormalise_image
 
 KEEP, REMOVE, SUBSTITUTE, MIX = "keep", "remove", "substitute", "mix"
 TREATMENTS = (KEEP, REMOVE, SUBSTITUTE, MIX)
+_EMPTY_TOLERANCE = 1e-3  # below a grey level: interpolation rounds
 
 
 def foreground(
@@ -26,10 +27,25 @@ def remove_background(
   images: Float[Array, "N H W 3"], backgrounds: Float[Array, "N H W 3"], threshold: float
 ) -> Float[Array, "N H W 3"]:
   """The frames with ImageNet's mean colour, 0 to the networks, where the background is seen."""
-  empty = denormalise_image(jnp.zeros((1, 1, 1, 3)))
-  return jnp.where(
-    foreground(images, backgrounds, threshold), images, jnp.broadcast_to(empty, images.shape)
-  )
+  seen = foreground(images, backgrounds, threshold)
+  return jnp.where(seen, images, jnp.broadcast_to(_empty(), images.shape))
+
+
+def keep_empty(
+  treatment: str, images: Float[Array, "N H W 3"], changed: Float[Array, "N H W 3"]
+) -> Float[Array, "N H W 3"]:
+  """The changed images, but what `keep_or_remove` took out of them stays out.
+
+  Jittered like a person, it would have another colour in training than it has ever after.
+  """
+  if treatment == KEEP:
+    return changed
+  away = jnp.max(jnp.abs(images - _empty()), axis=3, keepdims=True)
+  return jnp.where(away > _EMPTY_TOLERANCE, changed, images)
+
+
+def _empty() -> Float[Array, "1 1 1 3"]:
+  return denormalise_image(jnp.zeros((1, 1, 1, 3)))
 
 
 def keep_or_remove(

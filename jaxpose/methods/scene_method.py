@@ -136,7 +136,8 @@ def run(
   swap_keys = batching.draw_keys(keys, _SWAP)
 
   def jitter(crops):
-    return colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
+    changed = colour_jitter(batching.frame_keys(keys, _JITTER), crops, **options.jitter)
+    return backgrounds.keep_empty(options.background, crops, changed)
 
   look = _reconstruct if options.decode else _look
   out, updated = nn.apply(look, scene, mutable=["batch_stats"] if train else [])(

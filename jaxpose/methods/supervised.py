@@ -238,7 +238,8 @@ def _look(
   if keys is not None:
     crops = mirror(crops, _draw_flips(keys, options))
     if options.jitter is not None:
-      crops = colour_jitter(batching.draw_keys(keys, _JITTER), crops, **options.jitter)
+      changed = colour_jitter(batching.draw_keys(keys, _JITTER), crops, **options.jitter)
+      crops = background_treatment.keep_empty(options.background, crops, changed)
   pose, time_variant = network(crops, train)
   return pose, time_variant, known
 

@@ -3,6 +3,7 @@ import numpy as np
 
 from jaxpose.methods.background_treatment import (
   foreground,
+  keep_empty,
   remove_background,
   substitute_background,
 )
@@ -28,3 +29,11 @@ def test_the_rest_is_nothing_to_the_networks_or_another_background():
   np.testing.assert_allclose(normalise_image(jnp.asarray(removed))[~PERSON], 0, atol=1e-6)
   other = np.asarray(substitute_background(image, background, jnp.asarray(OTHER), 0.1))
   np.testing.assert_allclose(other, np.where(PERSON[..., None], IMAGE, OTHER), atol=1e-6)
+
+
+def test_what_was_removed_stays_so_when_colours_change():
+  removed = remove_background(jnp.asarray(IMAGE), jnp.asarray(BACKGROUND), 0.1)
+  changed = 0.5 * removed + 0.1
+  found = np.asarray(keep_empty("remove", removed, changed))
+  np.testing.assert_allclose(found, np.where(PERSON[..., None], changed, removed), atol=1e-6)
+  np.testing.assert_array_equal(keep_empty("keep", removed, changed), changed)

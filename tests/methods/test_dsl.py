@@ -230,6 +230,22 @@ def test_without_a_detector_there_are_no_terms_of_boxes():
   assert set(terms) == {"pixel", "dsl"}
 
 
+def test_the_place_of_a_removed_background_is_not_jittered(made):
+  _, variables = made
+  batch = make_scene_batch()
+  batch["temporal"]["image"] = np.repeat(batch["temporal"]["background"], 4, axis=1)  # nobody
+  terms = {}
+  for background in ("keep", "remove"):
+    for jitter in (None, JITTER):
+      method = _build(
+        build_tiny_scene(), dataclasses.replace(SEEN, background=background, jitter=jitter)
+      )
+      found = method.terms(variables, batch, jax.random.key(1), True)[0]
+      terms[background, jitter is None] = np.asarray(found["dsl"][0])
+  assert np.abs(terms["keep", True] - terms["keep", False])[0] > 1e-4
+  np.testing.assert_allclose(terms["remove", True], terms["remove", False], atol=1e-6)
+
+
 @pytest.mark.parametrize("decode", [True, False])
 def test_removed_background_is_hidden_from_the_networks_alone(decode):
   batch = make_scene_batch((False, False))

@@ -140,6 +140,16 @@ def test_training_disturbs_crops_and_colours_by_the_examples_number():
     np.testing.assert_allclose(still, calm, rtol=1e-5)
 
 
+def test_the_place_of_a_removed_background_is_not_jittered(made):
+  sample = _batch()["labelled"]
+  nobody = {"labelled": sample | {"background": sample["image"]}}
+  found = [
+    _build(background="remove", jitter=jitter).terms(made[1], nobody, jax.random.key(1), True)
+    for jitter in (None, JITTER)
+  ]
+  np.testing.assert_allclose(found[0][0]["pose"][0], found[1][0]["pose"][0], rtol=1e-5)
+
+
 def test_a_checkpoint_predicts_in_its_own_unit(made):
   method, variables = made
   other = _build(statistics=STATISTICS._replace(mean_mm=MEAN * 0 + 1, scale_mm=np.float32(3)))

@@ -36,6 +36,11 @@ def synthetic_people():
   return _with_views("synthetic_people", sync_flip.VARIANTS["synthetic_people"]())
 
 
+def synthetic_sessions():
+  """Embedded people in takes of 8.7 s."""
+  return _with_views("synthetic_sessions", sync_flip.VARIANTS["synthetic_sessions"]())
+
+
 def mocap_people():
   """Recorded motion in the rooms of the embedded people: --config.data.path=FOLDER."""
   return _with_views("mocap_people", sync_flip.VARIANTS["mocap_people"]())
@@ -61,6 +66,7 @@ def human36m():
 
 VARIANTS = {
   "synthetic_people": synthetic_people,
+  "synthetic_sessions": synthetic_sessions,
   "mocap_people": mocap_people,
   "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,

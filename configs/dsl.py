@@ -33,6 +33,19 @@ def synthetic_people():
   return config
 
 
+def synthetic_sessions():
+  """Embedded people in takes of 8.7 s and four actions: as near and as far in time as in P2.
+
+  In the takes of 2.2 s of `synthetic_people` most of a pose stays as it is, so that the
+  time-invariant vector has it too: 58 % of the variance of poses lies between takes, here 14 %.
+  P2's distances on Human3.6M, 10 and 200 frames of 1/50 s, are 2.4 and 48 frames here.
+  """
+  config = synthetic_people()
+  config.data.variant = "sessions"
+  config.sampling.far_min = 48.0
+  return config
+
+
 def smoke():
   """The whole journey in about two minutes, to see that it works; it learns next to nothing."""
   config = synthetic_people()
@@ -154,6 +167,7 @@ def p1():
 
 VARIANTS = {
   "synthetic_people": synthetic_people,
+  "synthetic_sessions": synthetic_sessions,
   "smoke": smoke,
   "synthetic_dives": synthetic_dives,
   "mocap_people": mocap_people,

@@ -36,6 +36,13 @@ def synthetic_people():
   return config
 
 
+def synthetic_sessions():
+  """Embedded people in takes of 8.7 s."""
+  config = synthetic_people()
+  config.data.variant = "sessions"
+  return config
+
+
 def mocap_people():
   """Motion capture: the encoder, crops and batches of configs/dsl.py:mocap_people."""
   config = common.supervised(dsl.mocap_people())
@@ -128,6 +135,7 @@ def smoke():
 
 VARIANTS = {
   "synthetic_people": synthetic_people,
+  "synthetic_sessions": synthetic_sessions,
   "mocap_people": mocap_people,
   "pose2sim_balancing": pose2sim_balancing,
   "fine_tune": fine_tune,

@@ -56,6 +56,14 @@ def synthetic_people():
   return config
 
 
+def synthetic_sessions():
+  """Embedded people in takes of 8.7 s; unsynchronised views up to 2.56 s apart, as in P3."""
+  config = synthetic_people()
+  config.data.variant = "sessions"
+  config.pairs.gap_max = 31.0
+  return config
+
+
 def mocap_people():
   """Recorded motion: name it by --config.data.path=FOLDER. P3's gaps are 0.08 s to 2.56 s."""
   config = _small(dsl.mocap_people())
@@ -117,6 +125,7 @@ def human36m_resnet50():
 
 VARIANTS = {
   "synthetic_people": synthetic_people,
+  "synthetic_sessions": synthetic_sessions,
   "smoke": smoke,
   "mocap_people": mocap_people,
   "pose2sim_balancing": pose2sim_balancing,

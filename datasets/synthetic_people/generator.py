@@ -31,6 +31,7 @@ class Options:
     motions: sequences in the train, validation and test split.
     subjects: people in each of them; nobody is in two splits.
     frames: of a sequence.
+    actions: one after the other in a sequence that is no dive.
     views: synchronised cameras.
     height, width: of the images, px.
     rooms: different scenes, each with its own cameras.
@@ -43,6 +44,7 @@ class Options:
   motions: tuple[int, int, int] = (288, 24, 64)
   subjects: tuple[int, int, int] = (16, 2, 4)
   frames: int = 26
+  actions: int = 1
   views: int = 4
   height: int = 128
   width: int = 128
@@ -52,9 +54,11 @@ class Options:
   jpeg_quality: int = 92
 
   def __post_init__(self) -> None:
-    for name in ("frames", "views", "height", "width", "rooms"):
+    for name in ("frames", "actions", "views", "height", "width", "rooms"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+    if self.frames % self.actions:
+      raise ValueError(f"{self.frames} frames cannot be shared out among {self.actions} actions")
     for name in ("motions", "subjects"):
       value = getattr(self, name)
       if len(value) != len(SPLITS) or min(value) < 1:
@@ -92,7 +96,11 @@ def generate_sequence(options: Options, split: str, number: int) -> Sequence:
   subject = build_subject(options.seed, split, number % options.subjects[part])
   action = _choose_action(options, part, number)
   falls = action == motion.DIVING
-  take = motion.sample_motion(subject, action, options.frames, rng)
+  if falls or options.actions == 1:
+    take = motion.sample_motion(subject, action, options.frames, rng)
+  else:
+    further = rng.choice(sorted(ACTIONS), options.actions - 1)
+    take = motion.sample_session(subject, (action, *further), options.frames, rng)
   room = int(rng.integers(options.rooms))
   size = (options.height, options.width)
   scene = build_scene(options.seed, room, options.views, size, falls)

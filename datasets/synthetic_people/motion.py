@@ -5,6 +5,7 @@ by its own steps. Divers leave the board, and then their centre of mass obeys z 
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -20,6 +21,8 @@ ROAM_MM = 1450.0  # how far from the middle people go
 GRAVITY_MM_S2 = 9810.0
 BOARD_MM = 1160.0  # height of the springboard's surface
 SOLES = ("left_heel", "left_toe", "right_heel", "right_toe")
+_PASSING_S = 0.7
+_TURNS = 6  # directions of which people take the one that keeps them in the room
 _CONTACT_MM = 12.0  # height over the lower foot at which a foot bears e⁻¹ of the weight
 _LOWEST_MM = 900.0  # how deep the centre of mass falls before a dive's last frame
 
@@ -49,11 +52,68 @@ def sample_motion(subject: Subject, action: str, frames: int, rng: np.random.Gen
   if action not in ACTIONS:
     raise ValueError(f"no action {action!r}; there are {', '.join((*ACTIONS, DIVING))}")
   t = np.arange(frames * SUBSTEPS) / (CALM_FPS * SUBSTEPS)
-  curves, heading = ACTIONS[action](t, rng)
+  return _calm_motion(_act(subject, *ACTIONS[action](t, rng)), rng)
+
+
+def sample_session(
+  subject: Subject, actions: Sequence[str], frames: int, rng: np.random.Generator
+) -> Motion:
+  """Actions one after the other, with a turn between them that keeps people in the room.
+
+  Args:
+    subject: who.
+    actions: each is given as many frames; they pass into each other in `_PASSING_S`.
+    frames: a multiple of the number of actions.
+    rng: for all that is drawn.
+  """
+  steps = frames // len(actions) * SUBSTEPS
+  passing = round(_PASSING_S * CALM_FPS * SUBSTEPS)
+  t = np.arange(steps + passing) / (CALM_FPS * SUBSTEPS)
+  weight = ease(np.arange(passing), 0, passing - 1)
+  whole: Curves = {}
+  where_mm = np.zeros(2)
+  for action in actions:
+    curves, heading = ACTIONS[action](t, rng)
+    path = _act(subject, curves, heading).points[:, POINT["pelvis"], :2]
+    angle = _turn_inwards(path[-1] - path[0], where_mm, rng)
+    where_mm = where_mm + _turned(path[-1] - path[0], angle)
+    heading = heading + angle
+    if whole:  # the shorter way round
+      heading -= 360 * np.round((heading[0] - whole["heading"][-1]) / 360)
+    added = curves | {"heading": heading}
+    whole = {n: _pass_on(whole[n], added[n], weight) for n in whole} or added
+  whole = {name: curve[: len(actions) * steps] for name, curve in whole.items()}
+  heading = whole.pop("heading")
+  return _calm_motion(_act(subject, whole, heading), rng)
+
+
+def _pass_on(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
+  """Two curves as one, of which the last values of the first fade into the first of the second."""
+  n = len(weight)
+  return np.concatenate([before[:-n], (1 - weight) * before[-n:] + weight * after[:n], after[n:]])
+
+
+def _turn_inwards(way: np.ndarray, start: np.ndarray, rng: np.random.Generator) -> float:
+  """By how many degrees to turn a way so that it ends near the middle: the best of a few."""
+  angles = rng.uniform(0, 360, _TURNS)
+  ends = [np.linalg.norm(start + _turned(way, angle)) for angle in angles]
+  return float(angles[int(np.argmin(ends))])
+
+
+def _turned(way: np.ndarray, angle_deg: float) -> np.ndarray:
+  return bodies.rotation(2, np.array(angle_deg))[:2, :2] @ way
+
+
+def _act(subject: Subject, curves: Curves, heading: np.ndarray) -> Pose:
+  """The poses of the curves, on the feet; they begin anywhere."""
   pose = bodies.pose_body(subject, bodies.clip_to_limits(curves), bodies.rotation(2, heading))
-  pose = bodies.move(pose, _stand_on_feet(pose.points))
+  return bodies.move(pose, _stand_on_feet(pose.points))
+
+
+def _calm_motion(pose: Pose, rng: np.random.Generator) -> Motion:
+  """Every frame of poses between frames too, somewhere in the room."""
   pose = bodies.select(pose, slice(None, None, SUBSTEPS))
-  return Motion(place(pose, rng), np.zeros(frames, bool), CALM_FPS)
+  return Motion(place(pose, rng), np.zeros(len(pose.points), bool), CALM_FPS)
 
 
 def _stand_on_feet(points: Float[np.ndarray, "F P 3"]) -> Float[np.ndarray, "F 3"]:

@@ -69,6 +69,17 @@ def test_pictures_differ_from_the_background_where_the_person_is(sequence):
       assert np.nonzero(mask)[0].max() >= ankles.min() - 1
 
 
+def test_sequences_hold_as_many_actions_as_asked_for():
+  options = dataclasses.replace(SMALL, frames=36, actions=3, diving_share=0.0)
+  one = dataclasses.replace(options, actions=1)
+  several, single = (generator.generate_sequence(o, "train", 1) for o in (options, one))
+  assert several.tracks[0].length == single.tracks[0].length == 36
+  assert several.action == single.action  # that of the first
+  assert np.abs(several.tracks[0].pose3d_mm - single.tracks[0].pose3d_mm).max() > 100
+  with pytest.raises(ValueError, match="36 frames cannot be shared out among 5 actions"):
+    dataclasses.replace(options, actions=5)
+
+
 def test_left_shoe_is_light_and_right_shoe_dark():
   light = {"left": [], "right": []}
   options = dataclasses.replace(SMALL, height=128, width=128, noise=0.0, frames=3)

@@ -151,3 +151,57 @@ def test_divers_fall_under_gravity_and_only_then():
 def test_unknown_action_is_named():
   with pytest.raises(ValueError, match="no action 'flying'"):
     motion.sample_motion(make_subject(), "flying", 8, np.random.default_rng(0))
+
+
+def _facing(take):
+  return np.unwrap(np.arctan2(*take.pose.pelvis_axes[:, [1, 0], 0].T))
+
+
+def test_a_session_is_its_actions_one_after_the_other_without_a_leap():
+  subject, actions = make_subject(), ("squatting", "walking", "greeting")
+  for seed in range(4):
+    take = motion.sample_session(subject, actions, 78, np.random.default_rng(seed))
+    points = take.pose.points
+    assert len(points) == len(take.falling) == 78
+    pelvis = points[:, 0]
+    assert pelvis[:26, 2].min() < 0.9 * pelvis[40:, 2].min()  # squats in the first third alone
+    way = np.linalg.norm(np.diff(pelvis[:, :2], axis=0), axis=1)
+    assert way[35:52].sum() > 4 * way[62:].sum()  # walks in the second
+    np.testing.assert_allclose(points[:, SOLES, 2].min(axis=1), bodies.SOLE_MM, atol=1e-6)
+    assert np.linalg.norm(np.diff(points, axis=0), axis=-1).max() * take.fps < 14000
+    turns = np.abs(np.diff(_facing(take)))
+    assert turns.max() < np.pi / 3  # at most half a turn in 8 frames, eased: 15/8 of the mean
+
+
+def test_curves_pass_into_each_other():
+  before, after = np.array([1.0, 2, 3, 4]), np.array([10.0, 20, 30])
+  # 2 values fade, by weights 0.25 and 0.75: 0.75 * 3 + 0.25 * 10, 0.25 * 4 + 0.75 * 20
+  passed = motion._pass_on(before, after, np.array([0.25, 0.75]))
+  np.testing.assert_allclose(passed, [1, 2, 4.75, 16, 30])
+
+
+def test_sessions_turn_to_where_they_end_nearest_to_the_middle():
+  start, way = np.array([1000.0, 0]), np.array([0.0, 900])
+  angle = motion._turn_inwards(way, start, np.random.default_rng(4))
+  offered = np.deg2rad(np.random.default_rng(4).uniform(0, 360, 6))
+  ends = start + 900 * np.stack([-np.sin(offered), np.cos(offered)], axis=1)
+  best = np.linalg.norm(ends, axis=1).argmin()
+  np.testing.assert_allclose(np.deg2rad(angle), offered[best])
+  np.testing.assert_allclose(motion._turned(way, angle), ends[best] - start, atol=1e-9)
+
+
+def test_in_sessions_poses_change_more_than_in_takes_of_one_action():
+  def constant(makes):
+    """Share of the variance of poses that lies between takes."""
+    poses = [(p := make().pose.points) - p[:, :1] for make in makes]
+    within = np.mean([x.var(axis=0).sum() for x in poses])
+    return 1 - within / np.concatenate(poses).var(axis=0).sum()
+
+  subject, names = make_subject(), sorted(ACTIONS)
+  single, sessions = [], []
+  for seed, name in enumerate(names):
+    four = np.random.default_rng(seed).permutation(names)[:4]
+    rng = np.random.default_rng(seed)
+    single.append(lambda name=name, rng=rng: motion.sample_motion(subject, name, 26, rng))
+    sessions.append(lambda four=four, rng=rng: motion.sample_session(subject, four, 104, rng))
+  assert constant(sessions) < 0.5 * constant(single)

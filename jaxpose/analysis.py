@@ -109,8 +109,9 @@ def analyse_distances(dataset: Dataset, unit: str) -> dict[str, Any]:
   keep = valid[:, root].all(axis=1)
   poses, valid, ids = poses[keep], valid[keep], ids[keep]
   centred = metrics.root_centre(np.where(valid[..., None], poses, 0.0), root)
+  track = dataset.index.track_of(ids)
   curve = pose_distance.distance_curve(
-    *(centred, valid, dataset.index.track_of(ids), clock.ticks(ids)), tolerance=_TOLERANCE[unit]
+    centred, valid, track, clock.ticks(ids), tolerance=_TOLERANCE[unit]
   )
   suggested = pose_distance.suggest_distances(curve)
   scale = _TICKS[unit]
@@ -121,6 +122,7 @@ def analyse_distances(dataset: Dataset, unit: str) -> dict[str, Any]:
     "distance": (curve.ticks / scale).tolist(),
     "mpjpe_mm": curve.mpjpe_mm.tolist(),
     "pairs": curve.pairs.tolist(),
+    "constant_share": pose_distance.constant_share(centred, valid, track),
     "plateau_mm": suggested.plateau_mm,
     "near_max": suggested.near_max / scale,
     "far_min": suggested.far_min / scale,

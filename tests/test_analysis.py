@@ -41,6 +41,11 @@ def test_pose_distances_of_a_data_set_by_hand(tmp_path):
     for d in found["distance"]
   ]
   assert found["pairs"] == pairs
+  poses, _ = dataset.read_poses(ids)
+  poses = (poses - poses[:, :1]).astype(np.float64)
+  within = sum(((poses[track == t] - poses[track == t].mean(0)) ** 2).sum() for t in set(track))
+  share = 1 - within / ((poses - poses.mean(0)) ** 2).sum()
+  np.testing.assert_allclose(found["constant_share"], share, rtol=1e-4)
   seconds = analysis.analyse_distances(dataset, "s")
   np.testing.assert_allclose(seconds["distance"][0], 2 / 25)
   np.testing.assert_allclose(seconds["near_max"] * 25, found["near_max"])

@@ -105,6 +105,33 @@ def _at_distance(
   return distance, float(errors.mean()), len(rows)
 
 
+def constant_share(
+  poses_mm: Float[np.ndarray, "N J 3"], valid: Bool[np.ndarray, "N J"], track: Int[np.ndarray, " N"]
+) -> float:
+  """Share of the variance of poses that lies between tracks, in [0, 1]; 0 where there is one.
+
+  1 − Σ |x − x̄_track|² / Σ |x − x̄|² over all valid joints, x̄_track the mean of the joint in the
+  frames of its track, x̄ in all. So much of a pose a vector can tell that does not change in time.
+
+  Args:
+    poses_mm: root-centred; joints that are not valid may hold anything.
+  """
+  poses = np.where(valid[..., None], poses_mm, 0.0).astype(np.float64)
+
+  def spread(place: Int[np.ndarray, " N"]) -> float:
+    """Σ of squared distances to the mean of each place."""
+    count = np.zeros((place.max() + 1, valid.shape[1]))
+    total = np.zeros((*count.shape, 3))
+    np.add.at(count, place, valid)
+    np.add.at(total, place, poses)
+    mean = total / np.maximum(count, 1)[..., None]
+    return float((((poses - mean[place]) ** 2).sum(axis=2) * valid).sum())
+
+  whole = spread(np.zeros(len(track), np.int64))
+  within = spread(np.unique(track, return_inverse=True)[1].astype(np.int64))
+  return 1.0 - within / whole if whole > 0 else 0.0
+
+
 def suggest_distances(curve: DistanceCurve) -> Suggestion:
   """Where the curve leaves what is alike, and where it reaches its plateau.
 

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from jaxpose.evaluation.pose_distance import DistanceCurve, distance_curve, suggest_distances
+from jaxpose.evaluation.pose_distance import (
+  DistanceCurve,
+  constant_share,
+  distance_curve,
+  suggest_distances,
+)
 
 
 def moving(x):
@@ -87,3 +92,13 @@ def test_the_suggestion_is_where_the_curve_crosses_its_shares():
   assert suggest_distances(dip)[:2] == (1, 8)
   with pytest.raises(ValueError, match="one temporal distance"):
     suggest_distances(DistanceCurve(ticks[:1], mm[:1], pairs[:1]))
+
+
+def test_what_lies_between_tracks_is_the_constant_share():
+  poses, valid = moving([0.0, 100, 6, 106, 500])
+  valid[4, 1], poses[4, 1] = False, np.nan
+  track = np.array([7, 3, 7, 3, 3])
+  # within tracks 4 * 3²; in all, around 53: 53² + 47² + 47² + 53²; the root stays at 0
+  np.testing.assert_allclose(constant_share(poses, valid, track), 1 - 36 / 10036)
+  assert constant_share(poses, valid, np.zeros(5, int)) == 0
+  assert constant_share(0 * np.nan_to_num(poses), valid, track) == 0  # nobody moves

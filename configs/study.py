@@ -152,10 +152,10 @@ def labels():
   Networks of the rows `fine_tuned_COUNT` are trained end to end on so many labels from DSL's
   encoder, of `supervised_COUNT` from random weights.
   """
-  config = synthetic_people()
+  config = synthetic_sessions()
   known = config.rows
   config.rows = ConfigDict({"dsl": known.dsl, "supervised": known.supervised})
-  config.rows.dsl_pose2d = row("configs/dsl.py:synthetic_people", "dsl.pose2d=True")
+  config.rows.dsl_pose2d = row("configs/dsl.py:synthetic_sessions", "dsl.pose2d=True")
   overrides = known.supervised.overrides
   config.rows.fine_tuned = row(known.supervised.file, *overrides, start_from="dsl")
   for count in (100, 500, 2_000, 8_000):

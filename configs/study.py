@@ -163,7 +163,6 @@ def labels():
     config.rows[f"supervised_{count}"] = row(known.supervised.file, *few)
     config.rows[f"fine_tuned_{count}"] = row(known.supervised.file, *few, start_from="dsl")
   config.rows.dsl.seeds = ()
-  config.rows.dsl.paper = ()
   return config
 
 

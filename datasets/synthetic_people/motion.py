@@ -49,10 +49,8 @@ def sample_motion(subject: Subject, action: str, frames: int, rng: np.random.Gen
   """
   if action == DIVING:
     return _sample_dive(subject, frames, rng)
-  if action not in ACTIONS:
-    raise ValueError(f"no action {action!r}; there are {', '.join((*ACTIONS, DIVING))}")
   t = np.arange(frames * SUBSTEPS) / (CALM_FPS * SUBSTEPS)
-  return _calm_motion(_act(subject, *ACTIONS[action](t, rng)), rng)
+  return _calm_motion(_act(subject, *_draw(action, t, rng)), rng)
 
 
 def sample_session(
@@ -65,6 +63,9 @@ def sample_session(
     actions: each is given as many frames; they pass into each other in `_PASSING_S`.
     frames: a multiple of the number of actions.
     rng: for all that is drawn.
+
+  Raises:
+    ValueError: there is no action of one of the names, or it is a dive.
   """
   steps = frames // len(actions) * SUBSTEPS
   passing = round(_PASSING_S * CALM_FPS * SUBSTEPS)
@@ -73,7 +74,7 @@ def sample_session(
   whole: Curves = {}
   where_mm = np.zeros(2)
   for action in actions:
-    curves, heading = ACTIONS[action](t, rng)
+    curves, heading = _draw(action, t, rng)
     path = _act(subject, curves, heading).points[:, POINT["pelvis"], :2]
     angle = _turn_inwards(path[-1] - path[0], where_mm, rng)
     where_mm = where_mm + _turned(path[-1] - path[0], angle)
@@ -85,6 +86,13 @@ def sample_session(
   whole = {name: curve[: len(actions) * steps] for name, curve in whole.items()}
   heading = whole.pop("heading")
   return _calm_motion(_act(subject, whole, heading), rng)
+
+
+def _draw(action: str, t: np.ndarray, rng: np.random.Generator) -> tuple[Curves, np.ndarray]:
+  """Curves and heading of an action that is no dive."""
+  if action not in ACTIONS:
+    raise ValueError(f"no action {action!r}; there are {', '.join((*ACTIONS, DIVING))}")
+  return ACTIONS[action](t, rng)
 
 
 def _pass_on(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -62,9 +62,13 @@ def _distances(found: Mapping[str, Any]) -> Table:
     f"Root-centred poses of a track, {found['frames']} frames. The plateau is the mean of pairs at"
     f" no less than half of the longest distance, {found['plateau_mm']:.1f} mm. near_max is the"
     f" longest distance before the curve exceeds {near} of it, far_min the first that reaches"
-    f" {far}: {sampling_flags(found)}. {found['constant_share']:.0%} of the variance of poses lies"
-    " between tracks: so much of a pose stays as it is, and what does not change in time tells it."
+    f" {far}: {sampling_flags(found)}"
   )
+  if "constant_share" in found:  # analyses that were written before do not have it
+    note += (
+      f". {found['constant_share']:.0%} of the variance of poses lies between tracks: so much of a"
+      " pose stays as it is, and what does not change in time can tell it."
+    )
   header = [f"distance, {unit}", f"MPJPE/{joints} joints, mm", "of the plateau", "pairs"]
   return Table("Pose distance against temporal distance", header, rows, note)
 

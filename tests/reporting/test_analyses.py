@@ -64,6 +64,9 @@ def test_pose_distances_are_told_as_shares_of_the_plateau():
   flags = "--config.sampling.unit=s --config.sampling.near_max=0.08 --config.sampling.far_min=1.6"
   assert f"{flags}. 58% of the variance of poses lies between tracks" in table.note
   assert analyses.sampling_flags(DISTANCES) == flags
+  older = {name: value for name, value in DISTANCES.items() if name != "constant_share"}
+  (table_of_older,) = analyses.analysis_tables({"pose_distance": older})
+  assert table_of_older.note.endswith(flags)
   assert "60 frames" in table.note
   assert "120.0 mm" in table.note
 

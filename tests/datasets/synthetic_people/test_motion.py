@@ -151,6 +151,8 @@ def test_divers_fall_under_gravity_and_only_then():
 def test_unknown_action_is_named():
   with pytest.raises(ValueError, match="no action 'flying'"):
     motion.sample_motion(make_subject(), "flying", 8, np.random.default_rng(0))
+  with pytest.raises(ValueError, match="no action 'flying'"):
+    motion.sample_session(make_subject(), ("walking", "flying"), 8, np.random.default_rng(0))
 
 
 def _facing(take):

@@ -39,8 +39,8 @@ class SceneMethod(Method):
     encode: (variables, frames) -> time_variant, time_invariant and box alone.
     render: (variables, frames) -> pictures of every step from frame to reconstruction, or, where
       nothing is decoded, to the crop.
-    decode: (variables, time_variant, time_invariant) -> (crop [N c c 3], mask [N c c 1]); None
-      where nothing is decoded.
+    decode: (variables, time_variant, time_invariant) -> (crop [N c c 3], mask [N c c 1] as it is
+      pasted); None where nothing is decoded.
   """
 
   encode: Callable[[Variables, dict[str, Array]], dict[str, Array]]
@@ -227,9 +227,11 @@ def _encode(
 def _decode(
   scene: Scene, variables: Variables, time_variant: Array, time_invariant: Array
 ) -> tuple[Array, Array]:
-  return nn.apply(lambda s, tv, ti: s.decode(tv, ti, None, False), scene)(
-    batching.networks(variables), time_variant, time_invariant
-  )
+  def look(scene, time_variant, time_invariant):
+    crop, mask = scene.decode(time_variant, time_invariant, None, False)
+    return crop, scene.window_mask(mask)[0]
+
+  return nn.apply(look, scene)(batching.networks(variables), time_variant, time_invariant)
 
 
 # --- one pass through the networks ---------------------------------------------------------------

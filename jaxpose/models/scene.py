@@ -146,12 +146,21 @@ class Scene(nn.Module):
     """(RGB, mask) of the crop: RGB = mean + std · logits, unbounded, the mask in [1e-4, 1].
 
     As in NSD the network works in ImageNet-normalised colours, so that logits 0 are mid grey. The
-    mask is neither windowed nor normalised yet: `compose` does that.
+    mask is neither windowed nor normalised yet: `window_mask` does that.
     """
     logits = self.decoder(time_variant, time_invariant, dropout_keys, train)
     rgb = resnet.denormalise_image(logits[..., :3])
     mask = MASK_FLOOR + (1 - MASK_FLOOR) * nn.sigmoid(logits[..., 3:])
     return rgb, mask
+
+  def window_mask(
+    self, mask: Float[Array, "N c c 1"]
+  ) -> tuple[Float[Array, "N c c 1"], Float[Array, " N"]]:
+    """The mask as it is pasted, windowed behind a detector and over its maximum; that maximum."""
+    if self.detector is not None:
+      mask = mask * stn.bump_window(*mask.shape[1:3])[None]
+    raw_max = largest(mask)
+    return mask / raw_max[:, None, None, None], raw_max
 
   def compose(
     self,
@@ -162,9 +171,8 @@ class Scene(nn.Module):
   ) -> dict[str, jax.Array]:
     """Pastes the decoded crop over the background: M · D + (1 − M) · B (P1 eq. 1).
 
-    The mask is windowed, divided by its maximum in the crop, pasted (0 outside of the box, as at
-    the window's rim) and divided by its maximum on the frame; RGB is pasted with its border
-    repeated.
+    The mask goes through `window_mask`, is pasted (0 outside of the box, as at the window's rim)
+    and divided by its maximum on the frame; RGB is pasted with its border repeated.
 
     Returns:
       reconstruction [N, H, W, 3]; mask_frame [N, H, W, 1] = M; mask_crop [N, c, c, 1], windowed and
@@ -172,16 +180,12 @@ class Scene(nn.Module):
       where the network sees nobody).
     """
     height, width = background.shape[1:3]
+    mask, raw_max = self.window_mask(mask)
     if self.detector is None:
       shape = (rgb.shape[0], height, width)
-      raw_max = largest(mask)
-      mask = mask / raw_max[:, None, None, None]
       layer = jax.image.resize(rgb, (*shape, 3), "bilinear")
       mask_frame = jax.image.resize(mask, (*shape, 1), "bilinear")
     else:
-      mask = mask * stn.bump_window(*mask.shape[1:3])[None]
-      raw_max = largest(mask)
-      mask = mask / raw_max[:, None, None, None]
       # The windowed mask is 0 at its rim, so that it is 0 outside of the box in either mode.
       both, size = jnp.concatenate([rgb, mask], axis=-1), (height, width)
       pasted = stn.paste(both, box, size, outside="border", form=self.stn_form)

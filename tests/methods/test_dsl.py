@@ -148,8 +148,9 @@ def test_decode_gives_the_crop_that_render_pastes(made):
   sample = make_scene_batch()["temporal"]
   frames = {"image": sample["image"][:, 0], "background": sample["background"][:, 0]}
   shown = method.render(variables, frames)
-  crop, _ = method.decode(variables, shown["time_variant"], shown["time_invariant"])
+  crop, pasted = method.decode(variables, shown["time_variant"], shown["time_invariant"])
   np.testing.assert_allclose(crop, shown["decoded"], rtol=1e-5)
+  np.testing.assert_allclose(pasted, shown["mask_crop"], atol=1e-5)
   for mask, box in zip(np.asarray(shown["mask_frame"])[..., 0], shown["mask_box_px"]):
     rows, columns = np.nonzero(mask >= 0.15)
     assert (mask >= 0.5).sum() < len(rows)

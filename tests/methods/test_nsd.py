@@ -92,10 +92,13 @@ def _expected_pixel(method, variables, batch, swapped):
     r, own = sample["rotation"][row].astype(np.float64), variant[row].copy()
     for frame, source in enumerate((1, 0, 3, 2)):
       variant[row, frame] = (r[frame] @ r[source].T @ own[source].T).T
-  decoded, mask = method.decode(
-    variables,
+  decoded, mask = scene.apply(
+    {name: variables[name] for name in ("params", "batch_stats")},
     jnp.asarray(variant.reshape(-1, 6), jnp.float32),
     jnp.asarray(invariant.reshape(-1, 3)),
+    None,
+    False,
+    method="decode",
   )
   behind = flat_frames(sample)["background"] / np.float32(255)
   shown = jax.jit(lambda *x: scene.apply({}, *x, method="compose"))(

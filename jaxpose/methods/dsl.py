@@ -122,7 +122,8 @@ def _terms(
     terms[options.contrast] = (value, 1.0 - done.sample["gravity"].astype(value.dtype))
   if options.head is not None:
     own = variables["params"][weak_labels.GROUP]
-    predicted = options.head.read(own, done.out["time_variant"])
+    vectors = scene_method.read_vectors(scene, variables, done.out, train)
+    predicted = options.head.read(own, vectors)
     joints = batching.flat(done.sample["pose2d_px"])
     height, width = done.sample["image"].shape[2:4]
     terms["pose2d"] = weak_labels.pose2d_term(predicted, joints, done.out["box"], (height, width))

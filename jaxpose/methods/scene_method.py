@@ -52,7 +52,8 @@ class Pass(NamedTuple):
   """What `run` found in a batch.
 
   Attributes:
-    out: box, crop, time_variant, time_invariant and, decoded, everything up to `reconstruction`.
+    out: box, crop, crop_read (jittered where colours are), time_variant, time_invariant and,
+      decoded, everything up to `reconstruction`.
     terms: the scene's own loss terms.
     variables: with the running statistics after this batch.
     sample: the part of the batch that it looked at.
@@ -164,6 +165,24 @@ def run(
   return Pass(out, found, {**variables, **updated}, sample)
 
 
+def read_vectors(
+  scene: Scene, variables: Variables, out: dict[str, Array], train: bool
+) -> Float[Array, "N Dv"]:
+  """The time-variant vectors of a pass, for a loss whose gradient leaves the detector alone.
+
+  The encoder reads the crops of `out` once more, as they are: these vectors' gradient ends in its
+  weights. Running statistics stay those of the pass.
+  """
+  if scene.detector is None:
+    return out["time_variant"]
+  look = nn.apply(
+    lambda net, crops: net.encode(crops, train)[0],
+    scene,
+    mutable=["batch_stats"] if train else [],
+  )
+  return look(batching.networks(variables), jax.lax.stop_gradient(out["crop_read"]))[0]
+
+
 def _seen(options: SceneOptions, frames: Array, background: Array) -> Array:
   """The frames as the networks see them."""
   if options.background == backgrounds.KEEP:
@@ -252,9 +271,10 @@ def _look(scene, seen, background, jitter, exchange, dropout_keys, train):
   del background, exchange, dropout_keys
   box = scene.detect(seen, train)
   crops = scene.crop(seen, box)
-  time_variant, time_invariant = scene.encode(crops if jitter is None else jitter(crops), train)
+  read = crops if jitter is None else jitter(crops)
+  time_variant, time_invariant = scene.encode(read, train)
   found = {"time_variant": time_variant, "time_invariant": time_invariant}
-  return {"box": box, "crop": crops, **found}
+  return {"box": box, "crop": crops, "crop_read": read, **found}
 
 
 def _reconstruct(scene, seen, background, jitter, exchange, dropout_keys, train):
@@ -268,10 +288,11 @@ def _reconstruct(scene, seen, background, jitter, exchange, dropout_keys, train)
   """
   box = scene.detect(seen, train)
   crops = scene.crop(seen, box)
+  read = crops if jitter is None else jitter(crops)
   if jitter is None:
     time_variant, time_invariant = scene.encode(crops, train)
   else:
-    both = jnp.concatenate([jitter(crops), crops])
+    both = jnp.concatenate([read, crops])
     variant, invariant = scene.encode(both, train)
     time_variant, time_invariant = variant[: len(crops)], invariant[len(crops) :]
   decoded, mask = scene.decode(*exchange((time_variant, time_invariant)), dropout_keys, train)
@@ -280,6 +301,7 @@ def _reconstruct(scene, seen, background, jitter, exchange, dropout_keys, train)
   return {
     "box": box,
     "crop": crops,
+    "crop_read": read,
     "time_variant": time_variant,
     "time_invariant": time_invariant,
     "decoded": decoded,

@@ -1,7 +1,10 @@
 """2D joints as weak labels while features are learned (P2 §3.3): a head on the time-variant vector.
 
 Joints stand in coordinates of the found box, c = (x − u) / s with x in [−1, 1] on the frame, since
-the vector has seen the crop alone; the box is taken as it is, so that it is not drawn by labels.
+the vector has seen the crop alone. Boxes are taken as they are, both there and in the crop that the
+vector is read from: labels say what to see, reconstruction where to look. (A gradient through the
+crop alone would run away: a person right of where the head expects one is followed by moving the
+box to the left.)
 """
 
 import dataclasses

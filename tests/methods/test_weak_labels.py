@@ -64,7 +64,8 @@ def test_labels_teach_the_head_and_the_encoder():
   slopes = jax.jit(jax.grad(loss))(variables["params"])
   for group in (GROUP, "encoder"):
     assert max(np.abs(x).max() for x in jax.tree.leaves(slopes[group])) > 0
-  assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(slopes["decoder"]))
+  for group in ("decoder", "detector"):
+    assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(slopes[group]))
 
 
 def test_what_a_head_reads_does_not_depend_on_where_labels_are():

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from jaxpose.method import Method, Objective, Terms, Variables
@@ -15,18 +16,15 @@ _COMBINED = "combined"
 def combine(methods: Mapping[str, Method]) -> Method:
   """One method with the terms of all, e.g. reconstruction, DSL and synchronisation.
 
-  Parameter groups of one name are one group: the methods were built on the same networks. Each
-  method sees the running statistics as the one before it left them. Objectives that move the same
-  group become one, `combined`, that sums all of their terms; others, such as a discriminator's,
-  stay. What a run shows and embeds is the first method's.
-
-  Raises:
-    ValueError: two methods have a term of one name.
+  A term that several have, such as `pixel`, is the mean over the examples of all of their parts of
+  the batch. Parameter groups of one name are one group: the methods were built on the same
+  networks. Each method sees the running statistics as the one before it left them. Objectives that
+  move the same group become one, `combined`, that sums all of their terms; others, such as a
+  discriminator's, stay. What a run shows and embeds is the first method's.
   """
   parts = tuple(methods.values())
   if len(parts) == 1:
     return parts[0]
-  _check_terms(methods)
 
   def init(rng: Key[Array, ""], batch: Any) -> Variables:
     variables: Variables = {}
@@ -41,7 +39,7 @@ def combine(methods: Mapping[str, Method]) -> Method:
     summaries: dict[str, Any] = {}
     for number, (name, method) in enumerate(methods.items()):
       own, variables, out = method.terms(variables, batch, jax.random.fold_in(rng, number), train)
-      found |= own
+      found |= {term: _pool(found.get(term), value) for term, value in own.items()}
       prefix = f"{name}/" if number else ""
       summaries |= {prefix + key: value for key, value in out.get("summaries", {}).items()}
     return found, variables, {"summaries": summaries}
@@ -50,13 +48,12 @@ def combine(methods: Mapping[str, Method]) -> Method:
   return dataclasses.replace(parts[0], init=init, terms=terms, objectives=objectives)
 
 
-def _check_terms(methods: Mapping[str, Method]) -> None:
-  owner: dict[str, str] = {}
-  for name, method in methods.items():
-    for term in {term for o in method.objectives.values() for term in o.terms}:
-      if term in owner:
-        raise ValueError(f"methods {owner[term]} and {name} both have a term {term!r}")
-      owner[term] = name
+def _pool(before: tuple[Any, Any] | None, more: tuple[Any, Any]) -> tuple[Any, Any]:
+  """The examples of both, with their weights."""
+  if before is None:
+    return more
+  values, weights = (jnp.concatenate(pair) for pair in zip(before, more, strict=True))
+  return values, weights
 
 
 def _join(variables: Variables, more: Variables, name: str) -> Variables:
@@ -90,7 +87,7 @@ def _merge(all_objectives: Iterable[Mapping[str, Objective]]) -> dict[str, Objec
       terms, groups = objective.terms, objective.parameters
       for other in shared:
         joined = merged.pop(other)
-        terms, groups = joined.terms + terms, _union(joined.parameters, groups)
+        terms, groups = _union(joined.terms, terms), _union(joined.parameters, groups)
       merged[_COMBINED if shared else name] = Objective(terms, groups)
   return merged
 

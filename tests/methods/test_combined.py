@@ -78,17 +78,26 @@ def test_objectives_that_share_a_group_become_one_and_others_stay():
   }
 
 
+def test_a_term_of_both_is_the_mean_over_the_examples_of_both():
+  both = combine({"one": _method("a", ("encoder", "x")), "two": _method("a", ("encoder", "y"))})
+  variables = both.init(jax.random.key(0), BATCH)
+  terms, _, _ = both.terms(variables, BATCH, jax.random.key(1), True)
+  e, x, y = (float(variables["params"][g][0]) for g in ("encoder", "x", "y"))
+  values, weights = terms["a"]
+  np.testing.assert_allclose(values, [2 * e * x, 3 * e * x, 2 * e * y, 3 * e * y], 1e-6)
+  np.testing.assert_array_equal(weights, [1, 1, 1, 1])
+  assert both.objectives == {"combined": Objective(("a",), ("encoder", "x", "y"))}
+
+
 def test_one_method_stays_itself():
   method = _method("a", ("encoder",))
   assert combine({"a": method}) is method
 
 
-def test_networks_and_terms_that_do_not_go_together():
+def test_networks_that_do_not_go_together():
   other = _method("b", ("encoder",), sizes={"encoder": 3})
   with pytest.raises(ValueError, match="method b has other params in its encoder"):
     combine({"a": _method("a", ("encoder",)), "b": other}).init(jax.random.key(0), BATCH)
-  with pytest.raises(ValueError, match="a and b both have a term 'a'"):
-    combine({"a": _method("a", ("encoder",)), "b": _method("a", ("encoder",))})
 
 
 # --- reconstruction and DSL beside views, on one encoder ------------------------------------------

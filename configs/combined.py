@@ -46,6 +46,11 @@ def mocap_people():
   return _with_views("mocap_people", sync_flip.VARIANTS["mocap_people"]())
 
 
+def mocap_sessions():
+  """The same motion in takes of 8.7 s, joined from pieces."""
+  return _with_views("mocap_sessions", sync_flip.VARIANTS["mocap_sessions"]())
+
+
 def pose2sim_balancing():
   """A real clip of one man and four cameras: --config.data.path=FOLDER."""
   return _with_views("pose2sim_balancing", sync_flip.VARIANTS["pose2sim_balancing"]())
@@ -68,6 +73,7 @@ VARIANTS = {
   "synthetic_people": synthetic_people,
   "synthetic_sessions": synthetic_sessions,
   "mocap_people": mocap_people,
+  "mocap_sessions": mocap_sessions,
   "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,
   "human36m": human36m,

@@ -110,6 +110,16 @@ def mocap_people():
   return config
 
 
+def mocap_sessions():
+  """The same motion in takes of 8.7 s, joined from pieces, with P2's distances: 0.2 s and 4 s."""
+  config = mocap_people()
+  config.data.variant = "sessions"
+  config.sampling.near_max = 0.2
+  config.sampling.far_min = 4.0
+  config.sampling.far_max = None
+  return config
+
+
 def human36m():
   """Human3.6M, P2 §4.3.1 and §S.1. Expected: N-MPJPE 95.4 mm at 35K labels. Measured: not yet."""
   return common.paper()
@@ -173,6 +183,7 @@ VARIANTS = {
   "smoke": smoke,
   "synthetic_dives": synthetic_dives,
   "mocap_people": mocap_people,
+  "mocap_sessions": mocap_sessions,
   "human36m": human36m,
   "mpi": mpi,
   "diving": diving,

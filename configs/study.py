@@ -4,13 +4,14 @@ python launch/study.py --config=configs/study.py                  embedded peopl
 python launch/study.py --config=configs/study.py:synthetic_sessions   in takes of 8.7 s
 python launch/study.py --config=configs/study.py:smoke            to see that it works, in minutes
 python launch/study.py --config=configs/study.py:mocap_people --set=data.path=FOLDER
+python launch/study.py --config=configs/study.py:mocap_sessions --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:pose2sim_balancing --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:labels           2D labels, fine-tuning (P2 §4.5)
 python launch/study.py --config=configs/study.py:sync_flip        P3's Table 1 on embedded people
 python launch/study.py --config=configs/study.py:sync_flip_mocap_people --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:sync_flip_pose2sim_balancing --set=data.path=FOLDER
 
-The first five are P2's Tables I and V, and what else there is; a method is a line of `_rows`. The
+The first six are P2's Tables I and V, and what else there is; a method is a line of `_rows`. The
 papers' data, backbones and budgets are far larger, so that what can be compared is the ratio to the
 whole method (the reference), not the millimetres.
 
@@ -125,6 +126,13 @@ def mocap_people():
   return config
 
 
+def mocap_sessions():
+  """The same motion in takes of 8.7 s, joined from pieces, near and far in time as in P2."""
+  config = synthetic_people()
+  config.rows = _rows("mocap_sessions", seeds=(0, 1, 2))
+  return config
+
+
 def smoke():
   """Two rows of a minute each, to see that it works; they learn next to nothing."""
   config = synthetic_people()
@@ -223,6 +231,7 @@ VARIANTS = {
   "synthetic_people": synthetic_people,
   "synthetic_sessions": synthetic_sessions,
   "mocap_people": mocap_people,
+  "mocap_sessions": mocap_sessions,
   "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,
   "labels": labels,

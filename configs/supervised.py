@@ -51,6 +51,13 @@ def mocap_people():
   return config
 
 
+def mocap_sessions():
+  """The same motion in takes of 8.7 s, joined from pieces."""
+  config = mocap_people()
+  config.data.variant = "sessions"
+  return config
+
+
 def pose2sim_balancing():
   """A real clip of one man and four cameras: --config.data.path=FOLDER."""
   config = common.supervised(dsl.VARIANTS["pose2sim_balancing"]())
@@ -137,6 +144,7 @@ VARIANTS = {
   "synthetic_people": synthetic_people,
   "synthetic_sessions": synthetic_sessions,
   "mocap_people": mocap_people,
+  "mocap_sessions": mocap_sessions,
   "pose2sim_balancing": pose2sim_balancing,
   "fine_tune": fine_tune,
   "transfer": transfer,

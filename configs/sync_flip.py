@@ -74,6 +74,13 @@ def mocap_people():
   return config
 
 
+def mocap_sessions():
+  """The same motion in takes of 8.7 s, joined from pieces."""
+  config = mocap_people()
+  config.data.variant = "sessions"
+  return config
+
+
 def pose2sim_balancing():
   """A real clip of one man and four cameras, 60 frames/s; P3's gaps are 5 to 154 frames.
 
@@ -128,6 +135,7 @@ VARIANTS = {
   "synthetic_sessions": synthetic_sessions,
   "smoke": smoke,
   "mocap_people": mocap_people,
+  "mocap_sessions": mocap_sessions,
   "pose2sim_balancing": pose2sim_balancing,
   "human36m": human36m,
   "human36m_resnet50": human36m_resnet50,

@@ -36,6 +36,7 @@ class MocapPeopleConfig(tfds.core.BuilderConfig):
       self.fingerprint = fingerprint(self.options.path)
 
 
+SESSIONS = Options(frames=104, piece=32)
 TINY = Options(images=480, passes=1, frames=12, height=64, width=64, rooms=2)
 
 
@@ -45,6 +46,11 @@ class MocapPeople(Drawn, PoseVideoBuilder):
   VERSION = tfds.core.Version("1.1.0")
   BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that TFDS asks for
     MocapPeopleConfig(name="default", description="All motion, 40,000 images of 128 px at most."),
+    MocapPeopleConfig(
+      name="sessions",
+      description="As many frames, in takes of 8.7 s that are joined from pieces of 2.7 s at most.",
+      options=SESSIONS,
+    ),
     MocapPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),
   ]
 

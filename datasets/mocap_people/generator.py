@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from datasets.mocap_people.clips import Clip
+from datasets.mocap_people.sessions import SHORTEST_PIECE, join_takes
 from datasets.mocap_people.takes import Take, cut_takes
 from datasets.rendering import to_camera, to_pixels
 from datasets.synthetic_people import bodies
@@ -32,8 +33,11 @@ class Options:
     unit_mm: length of a unit of BVH files, which don't say theirs; 0 to tell it from the legs.
     seed: of everything.
     images: at most, over all splits.
-    passes: how often each clip is filmed at most, each time elsewhere and turned, at other frames.
+    passes: how often each clip is filmed at most, each time elsewhere and turned, at other frames;
+      of pieces there are as many as `images` need.
     frames: of a sequence at most; a longer clip is cut.
+    piece: frames of a clip at most before another one follows in the same sequence, which then has
+      exactly `frames`; 0: a sequence is of one clip.
     views: synchronised cameras.
     height, width: of the images, px.
     rooms: different scenes, each with its own cameras.
@@ -47,6 +51,7 @@ class Options:
   images: int = 40_000
   passes: int = 6
   frames: int = 26
+  piece: int = 0
   views: int = 4
   height: int = 128
   width: int = 128
@@ -58,6 +63,8 @@ class Options:
     for name in ("images", "passes", "frames", "views", "height", "width", "rooms"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+    if self.piece and self.piece < SHORTEST_PIECE:
+      raise ValueError(f"piece must be at least {SHORTEST_PIECE} frames, or 0, not {self.piece}")
     if self.unit_mm < 0:
       raise ValueError(f"unit_mm must be positive, or 0, not {self.unit_mm}")
 
@@ -67,7 +74,17 @@ def generate_split(
 ) -> Iterator[Sequence]:
   """The sequences of a split in order, whatever the number of worker processes (0: none)."""
   instants = max(1, options.images // options.views)
-  takes = cut_takes(splits, split, options.frames, instants, options.passes)
+  if options.piece:
+    takes = join_takes(
+      splits,
+      split,
+      frames=options.frames,
+      piece=options.piece,
+      instants=instants,
+      seed=options.seed,
+    )
+  else:
+    takes = cut_takes(splits, split, options.frames, instants, options.passes)
   yield from in_processes(functools.partial(film_take, options, split), takes, workers)
 
 
@@ -78,7 +95,7 @@ def film_take(options: Options, split: str, take: Take) -> Sequence:
   subject = build_subject(options.seed, take.subject, take.height_mm)
   size = (options.height, options.width)
   scene = build_scene(options.seed, int(rng.integers(options.rooms)), options.views, size, False)
-  pose = stand_on_floor(subject, turn_around(take.pose, rng.uniform(0, 360)))
+  pose = stand_on_floor(subject, bodies.turn_around(take.pose, rng.uniform(0, 360)))
   pose = bodies.quantise(place_in_sight(pose, scene, rng))
   motion = Motion(pose, np.zeros(len(pose.points), bool), take.fps)
   quality = (options.noise, options.jpeg_quality)
@@ -107,13 +124,6 @@ def gather(pose: Pose, roam_mm: float) -> Pose:
   offset = np.zeros((len(path), 3))
   offset[:, :2] = (roam_mm / reach - 1) * (path - centre)
   return bodies.move(pose, offset)
-
-
-def turn_around(pose: Pose, angle_deg: float) -> Pose:
-  """The whole take turned about the vertical."""
-  turned = bodies.rotation(2, np.array(angle_deg))
-  axes = (bodies.turn(turned, a) for a in (pose.pelvis_axes, pose.chest_axes, pose.head_axes))
-  return Pose(np.einsum("ij,fpj->fpi", turned, pose.points), *axes)
 
 
 def stand_on_floor(subject: Subject, pose: Pose) -> Pose:

@@ -250,6 +250,13 @@ def move(pose: Pose, offset: Float[np.ndarray, "F 3"]) -> Pose:
   return dataclasses.replace(pose, points=pose.points + offset[:, None, :])
 
 
+def turn_around(pose: Pose, angle_deg: float) -> Pose:
+  """The whole take turned about the vertical."""
+  turned = rotation(2, np.array(angle_deg))
+  axes = (turn(turned, a) for a in (pose.pelvis_axes, pose.chest_axes, pose.head_axes))
+  return Pose(np.einsum("ij,fpj->fpi", turned, pose.points), *axes)
+
+
 def select(pose: Pose, frames: slice) -> Pose:
   """Some of the frames."""
   return Pose(*(getattr(pose, f.name)[frames] for f in dataclasses.fields(pose)))

@@ -251,7 +251,7 @@ def test_a_wide_path_is_shrunk_about_its_middle_and_a_narrow_one_is_not():
 
 
 def test_a_take_turns_as_a_whole():
-  turned = generator.turn_around(standing([(1000, 0)]), 90.0)
+  turned = bodies.turn_around(standing([(1000, 0)]), 90.0)
   np.testing.assert_allclose(turned.points[0, 0], [0, 1000, 900], atol=1e-9)
   toe = turned.points[0, POINT["left_toe"]] - turned.points[0, POINT["left_heel"]]
   np.testing.assert_allclose(toe, [0, 200, 0], atol=1e-9)

@@ -28,6 +28,7 @@ TINY = Options(motions=(6, 2, 4), subjects=(3, 1, 2), frames=12, height=64, widt
 TINY_DIVES = dataclasses.replace(TINY, diving_share=1.0, frames=30)
 FIVE = Options(subjects=(5, 2, 4))
 SESSIONS = Options(motions=(72, 6, 16), frames=104, actions=4, diving_share=0.0)
+FIVE_SESSIONS = dataclasses.replace(SESSIONS, subjects=FIVE.subjects)
 DIVES = Options(motions=(160, 16, 40), diving_share=1.0, frames=30)
 
 
@@ -61,6 +62,11 @@ class SyntheticPeople(Drawn, PoseVideoBuilder):
       name="sessions",
       description="As many frames as the default, in takes four times as long, of four actions.",
       options=SESSIONS,
+    ),
+    SyntheticPeopleConfig(
+      name="five_sessions",
+      description="These takes of five people to train on.",
+      options=FIVE_SESSIONS,
     ),
     SyntheticPeopleConfig(name="tiny", description="A few short sequences of 64 px.", options=TINY),
     SyntheticPeopleConfig(name="tiny_diving", description="As few dives.", options=TINY_DIVES),

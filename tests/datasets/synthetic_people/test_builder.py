@@ -39,3 +39,6 @@ def test_default_is_the_size_that_its_description_promises():
   assert 30_000 <= sum(default.motions) * default.frames * default.views <= 45_000
   assert options["diving"].diving_share == 1.0
   assert options["five_people"] == dataclasses.replace(default, subjects=(5, 2, 4))
+  sessions = options["sessions"]
+  assert sum(sessions.motions) * sessions.frames == sum(default.motions) * default.frames
+  assert options["five_sessions"] == dataclasses.replace(sessions, subjects=(5, 2, 4))

@@ -37,11 +37,18 @@ def _contrast(config, kind):
   config.sampling.second_far = kind == "css"
 
 
-def _views(config):
+def set_views(config):
   """Two cameras, at two instants that lie as far apart as distant frames do elsewhere."""
   config.views.unit = config.sampling.unit
   config.views.gap_min = config.sampling.far_min
   config.views.gap_max = config.sampling.far_max
+
+
+def set_points(config):
+  """A time-variant vector that is a list of points in 3D; what is left over goes to the other."""
+  left_over = config.model.time_variant % 3
+  config.model.time_variant -= left_over
+  config.model.time_invariant += left_over
 
 
 def ae(config):
@@ -113,18 +120,16 @@ def mv_css(config):
   _undecoded(config)
   _without_detector(config)
   config.methods = ("mv_css",)
-  _views(config)
+  set_views(config)
   config.training.best_by = "mv_css"
 
 
 def nsd(config):
   """NSD: the time-variant vector as points that are rotated between views, without jitter."""
   config.methods = ("nsd",)
-  _views(config)
+  set_views(config)
   config.scene.jitter = False
-  left_over = config.model.time_variant % 3
-  config.model.time_variant -= left_over
-  config.model.time_invariant += left_over
+  set_points(config)
 
 
 def random(config):

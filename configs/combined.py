@@ -1,17 +1,22 @@
-"""Everything in one step: reconstruction, DSL, synchronisation and flip, on one encoder.
+"""Everything in one step: reconstruction in time and across views, DSL, synchronisation and flip.
 
 python launch/run.py --config=configs/combined.py              the embedded synthetic people
 python launch/run.py --config=configs/combined.py:VARIANT      one of VARIANTS below
 
-No paper has tried it. A batch holds samples of four frames (configs/dsl.py) and pairs of views
-(configs/sync_flip.py); the detector is shared and learns from reconstruction, the encoder from all.
-Sequences of one camera give no pairs. Any term joins by its weight: `loss_weights` of
-reconstruction (pixel, perceptual), contrast (dsl), weak 2D labels (pose2d, with dsl.pose2d=True)
-and falls (constant_acceleration, order, scale_change, with sampling.gravity), and
-`sync_flip.loss_weights` of the views.
+No paper has tried it. A batch holds samples of four frames (configs/dsl.py), two views of two
+instants (configs/nsd.py; cameras are calibrated) and pairs of views (configs/sync_flip.py); the
+detector is shared and learns from reconstruction, the encoder from all. Sequences of one camera
+give no views. --config.methods='("dsl","sync_flip")' does without calibration. Any term joins by
+its weight: `loss_weights` of reconstruction (pixel, perceptual), contrast (dsl), weak 2D labels
+(pose2d, with dsl.pose2d=True) and falls (constant_acceleration, order, scale_change, with
+sampling.gravity), and `sync_flip.loss_weights` of the pairs.
+
+All that is known of a frame, P2's second phase with 2D joints included:
+python launch/run.py --config=configs/combined.py:VARIANT \
+  --config.dsl.pose2d=True --config.probe.features=time_variant_pose2d
 """
 
-from configs import common, dsl, sync_flip
+from configs import ablations, common, dsl, sync_flip
 
 # Ours: of both terms. Cross entropies begin at 0.69, the pixel term ends at 0.03. Ten times as much
 # was worse for poses than reconstruction and DSL alone.
@@ -21,7 +26,9 @@ WEIGHT = 0.01
 def _with_views(base, pairs_of):
   """The configuration of configs/dsl.py:`base`, and pairs of views with the gaps of another's."""
   config = dsl.VARIANTS[base]()
-  config.methods = ("dsl", "sync_flip")
+  config.methods = ("dsl", "nsd", "sync_flip")
+  ablations.set_views(config)
+  ablations.set_points(config)
   config.pairs = pairs_of.pairs.copy_and_resolve_references()
   config.pairs.crop = "detector"
   config.pairs.background = config.scene.background = "remove"

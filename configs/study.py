@@ -93,6 +93,9 @@ def _rows(variant, seeds):
     seeds=seeds,
   )
   rows.combined = row(f"configs/combined.py:{variant}", seeds=seeds)
+  # All that there is: 2D joints as weak labels, and as the probe's further input (P2 §3.3, eq. 15).
+  with_joints = ("dsl.pose2d=True", "probe.features=time_variant_pose2d")
+  rows.combined_pose2d = row(f"configs/combined.py:{variant}", *with_joints, seeds=seeds)
   rows.supervised = row(f"configs/supervised.py:{variant}", "supervised.background=remove")
   return rows
 

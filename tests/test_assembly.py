@@ -11,7 +11,7 @@ def test_frames_of_an_example_are_those_of_all_parts():
   assert assembly.frames_per_example(pairs) == 6
   both = combined.get_config("smoke")
   both.pairs.per_example = 4
-  assert assembly.frames_per_example(both) == 4 + 2 * 4
+  assert assembly.frames_per_example(both) == 4 + 4 + 2 * 4
   assert assembly.frames_per_example(dsl.get_config("smoke")) == 4
   assert assembly.frames_per_example(ablations.get_config("nsd@smoke")) == 4
   assert assembly.frames_per_example(supervised.get_config("smoke")) == 1

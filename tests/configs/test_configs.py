@@ -163,10 +163,15 @@ def test_pairs_of_views_differ_in_what_p3_compares():
 def test_everything_together_is_dsl_with_pairs_of_views():
   for name in combined.VARIANTS:
     both, own, pairs = (m.get_config(name) for m in (combined, dsl, sync_flip))
-    assert tuple(both.methods) == ("dsl", "sync_flip")
+    assert tuple(both.methods) == ("dsl", "nsd", "sync_flip")
+    assert both.model.time_variant % 3 == 0
+    sizes = [c.model.time_variant + c.model.time_invariant for c in (both, own)]
+    assert sizes[0] == sizes[1]
+    assert both.views == ablations.get_config(f"nsd@{name}").views
+    own.model.update({key: both.model[key] for key in ("time_variant", "time_invariant")})
     assert both.scene.background == both.pairs.background == "remove"
     own.scene.background = "remove"
-    for section in set(own) - {"methods", "name", "pairs", "sync_flip"}:
+    for section in set(own) - {"methods", "name", "pairs", "sync_flip", "views"}:
       assert both[section] == own[section], (name, section)
     for gap in ("unit", "gap_min", "gap_max"):
       assert both.pairs[gap] == pairs.pairs[gap]

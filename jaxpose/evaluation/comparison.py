@@ -116,7 +116,8 @@ def make_table(
   """All rows beside each other.
 
   The baselines `random` and `mean pose` are those of the reference's own probes. A run whose probe
-  was of another kind than the reference's is left out and named.
+  was of another kind than the reference's is left out and named; one whose probe reads another
+  feature is named.
 
   Args:
     reference: the row that ratios and tests are taken to.
@@ -173,14 +174,23 @@ def _comparable(outcomes: Sequence[Outcome], reference: str, problems: list[str]
       )
     else:
       kept.append(outcome)
+      problems += _other_feature(outcome, done[0])
   return kept
+
+
+def _other_feature(outcome: Outcome, first: Outcome) -> list[str]:
+  """A sentence where a row's probe reads something else than that of the first."""
+  own, its = (o.results.settings.get("feature") if o.results else None for o in (outcome, first))
+  if None in (own, its) or own == its:
+    return []
+  return [f"{outcome.row}, seed {outcome.seed}: its probe reads {own}, that of {first.row} {its}"]
 
 
 def _kind(results: ProbeResults | None) -> dict[str, Any]:
   """What must be equal for two probes to be compared; a supervised network has no fit."""
   assert results is not None
   settings = results.settings
-  found = {key: settings[key] for key in ("feature", "skeleton") if key in settings}
+  found = {key: settings[key] for key in ("skeleton",) if key in settings}
   found |= settings.get("fit", {})
   return found | {"joints": results.num_joints}
 

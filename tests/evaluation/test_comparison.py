@@ -107,6 +107,19 @@ def test_a_probe_of_another_kind_is_left_out_and_named(change, word):
   assert word in problem
 
 
+def test_a_probe_of_another_feature_is_compared_and_named():
+  outcomes = made_up_study.whole()
+  for made in outcomes:
+    made.results.settings["feature"] = "time_variant"
+  table, before = _lines(outcomes)
+  assert table.problems == []
+  outcomes[0].results.settings["feature"] = "both"
+  table, lines = _lines(outcomes)
+  assert lines["ae"].cells == before["ae"].cells
+  (problem,) = table.problems
+  assert problem == "ae, seed 0: its probe reads both, that of dsl time_variant"
+
+
 def test_what_has_not_finished_is_named():
   outcomes = made_up_study.whole()
   outcomes[0] = dataclasses.replace(outcomes[0], results=None, curve=([40.0], [1.0]))

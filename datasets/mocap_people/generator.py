@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.mocap_people.clips import Clip
 from datasets.mocap_people.sessions import SHORTEST_PIECE, join_takes
-from datasets.mocap_people.takes import Take, cut_takes
+from datasets.mocap_people.takes import FLOOR_PERCENTILE, Take, cut_takes
 from datasets.rendering import to_camera, to_pixels
 from datasets.synthetic_people import bodies
 from datasets.synthetic_people.appearance import build_capsules, sample_subject
@@ -19,7 +19,6 @@ from datasets.synthetic_people.motion import ROAM_MM, Motion, place
 from datasets.synthetic_people.scene import Scene, build_scene
 from jaxpose.data.records import Sequence
 
-_FLOOR_PERCENTILE = 10.0  # of the frames' lowest heights: the floor, and not a slip of the tracking
 _TRIES = 8  # places at which a take is tried to be seen whole
 _ROAM_SHARES = (1.0, 0.75, 0.5)  # of ROAM_MM, tried in turn
 
@@ -135,7 +134,7 @@ def stand_on_floor(subject: Subject, pose: Pose) -> Pose:
   start = capsules.start[..., 2] - capsules.start_radius_mm
   end = capsules.end[..., 2] - capsules.end_radius_mm
   lowest = np.minimum(start, end).min(axis=1)
-  floor = np.percentile(lowest, _FLOOR_PERCENTILE)
+  floor = np.percentile(lowest, FLOOR_PERCENTILE)
   return bodies.move(pose, np.tile([0.0, 0.0, -floor], (len(lowest), 1)))
 
 

@@ -6,24 +6,22 @@ turned.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float
 
 from datasets.mocap_people.clips import Clip
-from datasets.mocap_people.takes import SHARES, Take
+from datasets.mocap_people.takes import FLOOR_PERCENTILE, SHARES, Take
 from datasets.synthetic_people import bodies
 from datasets.synthetic_people.bodies import POINT, Pose
 from datasets.synthetic_people.generator import SPLITS
-from datasets.synthetic_people.motion import CALM_FPS
+from datasets.synthetic_people.motion import CALM_FPS, SOLES
 
 _PASSING = 6  # frames in which one piece passes into the next: half a second
 SHORTEST_PIECE = 2 * _PASSING + 1  # it passes in, and out
 _TURN_DEG = 120.0  # by how much people turn at most between two pieces
 _TURNS = 6  # directions of which they take the one that ends nearest to where they began
-_FLOOR_PERCENTILE = 10.0  # as for a whole take: a slip of the tracking is no floor
 
 # Every point and the one that it hangs on, which comes before it.
 _BONES = (
@@ -98,15 +96,11 @@ def _piece(clip: Clip, most: int, bones: dict[str, float], rng: np.random.Genera
   at = np.arange(start, min(start + most, length)) * clip.fps / CALM_FPS
   before = np.minimum(at.astype(int), len(clip.pose.points) - 1)
   after = np.minimum(before + 1, len(clip.pose.points) - 1)
-  pose = blend(_take(clip.pose, before), _take(clip.pose, after), at - before)
+  pose = blend(bodies.select(clip.pose, before), bodies.select(clip.pose, after), at - before)
   pose = set_bones(pose, bones)
-  soles = pose.points[:, [POINT[f"{s}_{p}"] for s in ("left", "right") for p in ("heel", "toe")], 2]
-  floor = np.percentile(soles.min(axis=1), _FLOOR_PERCENTILE)
+  soles = pose.points[:, [POINT[name] for name in SOLES], 2]
+  floor = np.percentile(soles.min(axis=1), FLOOR_PERCENTILE)
   return bodies.move(pose, np.tile([0.0, 0.0, -floor], (len(pose.points), 1)))
-
-
-def _take(pose: Pose, rows: np.ndarray) -> Pose:
-  return Pose(*(getattr(pose, f.name)[rows] for f in dataclasses.fields(pose)))
 
 
 def measure_bones(pose: Pose) -> dict[str, float]:
@@ -165,12 +159,8 @@ def pass_on(before: Pose, after: Pose, bones: dict[str, float], rng: np.random.G
     set_bones(between, bones),
     bodies.select(goes_on, slice(_PASSING, None)),
   )
-  return functools.reduce(_concatenate, parts)
-
-
-def _concatenate(first: Pose, second: Pose) -> Pose:
-  names = [f.name for f in dataclasses.fields(first)]
-  return Pose(*(np.concatenate([getattr(first, n), getattr(second, n)]) for n in names))
+  names = [f.name for f in dataclasses.fields(Pose)]
+  return Pose(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _heading_deg(pose: Pose, frame: int) -> float:

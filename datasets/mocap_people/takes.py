@@ -14,6 +14,7 @@ from datasets.synthetic_people.bodies import Pose
 from datasets.synthetic_people.generator import SPLITS
 from datasets.synthetic_people.motion import CALM_FPS
 
+FLOOR_PERCENTILE = 10.0  # of the frames' lowest heights: the floor, and not a slip of the tracking
 SHARES = {"test": 0.2, "validation": 0.08}  # of the motion; the rest is for training
 _FEWEST = 6  # frames of a take: half a second
 

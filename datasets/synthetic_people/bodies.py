@@ -257,7 +257,7 @@ def turn_around(pose: Pose, angle_deg: float) -> Pose:
   return Pose(np.einsum("ij,fpj->fpi", turned, pose.points), *axes)
 
 
-def select(pose: Pose, frames: slice) -> Pose:
+def select(pose: Pose, frames: slice | np.ndarray) -> Pose:
   """Some of the frames."""
   return Pose(*(getattr(pose, f.name)[frames] for f in dataclasses.fields(pose)))
 

@@ -11,7 +11,7 @@ from datasets.mocap_people.generator import Options, generate_split
 from datasets.synthetic_people import bodies
 from datasets.synthetic_people.appearance import sample_subject
 from datasets.synthetic_people.bodies import POINT, Pose
-from datasets.synthetic_people.motion import sample_motion
+from datasets.synthetic_people.motion import SOLES, sample_motion
 
 BONES = (("neck", "left_shoulder"), ("left_knee", "left_ankle"), ("right_elbow", "right_wrist"))
 
@@ -97,6 +97,21 @@ def test_a_piece_goes_on_where_the_one_before_ends():
   np.testing.assert_allclose(*(np.linalg.norm(d, axis=-1) for d in inside))
 
 
+def test_a_piece_faces_where_the_one_before_does_but_for_its_turn(monkeypatch):
+  first, second = walk(0, 30), bodies.turn_around(walk(1, 25), 150.0)
+  bones = sessions.measure_bones(first)
+  monkeypatch.setattr(sessions, "_TURN_DEG", 0.0)
+  both = sessions.pass_on(first, second, bones, np.random.default_rng(0))
+
+  def facing(axes):
+    return np.arctan2(axes[1, 0], axes[0, 0])
+
+  # as far from the second piece's own heading as the two are apart where they meet
+  turned = facing(both.pelvis_axes[30]) - facing(second.pelvis_axes[6])
+  apart = facing(first.pelvis_axes[24]) - facing(second.pelvis_axes[0])
+  np.testing.assert_allclose(np.cos(turned - apart), 1, atol=1e-9)
+
+
 def test_of_a_few_turns_the_one_that_ends_nearest_to_the_start_is_taken(monkeypatch):
   first, second = walk(0, 30), walk(1, 25)
   bones = sessions.measure_bones(first)
@@ -144,6 +159,8 @@ def test_frames_of_another_rate_are_read_between():
     )
     assert len(found.points) == 20
     np.testing.assert_allclose(np.diff(found.points[:, 0, 0]), step)
+    soles = found.points[:, [POINT[name] for name in SOLES], 2]
+    np.testing.assert_allclose(soles.min(axis=1), 0, atol=1e-9)  # on the floor
 
 
 def test_clips_that_are_too_short_are_an_error(splits):

@@ -191,7 +191,8 @@ def collect(run: Run) -> Outcome:
     results = load_results(run.results.parent)
     if Experiment(run.config, run.workdir).detects:
       iou = _median_iou(run.workdir / "embeddings")
-  return Outcome(run.row, run.seed, run.steps, term, curve, results, iou)
+  feature = str(run.config.probe.features)
+  return Outcome(run.row, run.seed, run.steps, term, curve, results, iou, feature)
 
 
 def _median_iou(folder: pathlib.Path) -> float | None:

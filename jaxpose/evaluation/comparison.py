@@ -28,6 +28,7 @@ class Outcome:
     curve: (steps, values) of it.
     results: of its probe, None while it has not finished.
     iou: median IoU of the boxes that it finds, None without a detector or true boxes.
+    feature: what its configuration has the probe read; "" if that is not known.
   """
 
   row: str
@@ -37,6 +38,7 @@ class Outcome:
   curve: tuple[list[float], list[float]]
   results: ProbeResults | None
   iou: float | None
+  feature: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +118,9 @@ def make_table(
   """All rows beside each other.
 
   The baselines `random` and `mean pose` are those of the reference's own probes. A run whose probe
-  was of another kind than the reference's is left out and named; one whose probe reads another
-  feature is named.
+  was of another kind than the reference's, or read another feature than its own configuration
+  says, is left out and named; one that by its configuration reads another than the reference's is
+  named.
 
   Args:
     reference: the row that ratios and tests are taken to.
@@ -166,7 +169,13 @@ def _comparable(outcomes: Sequence[Outcome], reference: str, problems: list[str]
   for outcome in done:
     first, own = _kind(done[0].results), _kind(outcome.results)
     other = [key for key in own if key in first and own[key] != first[key]]
-    if other:
+    read = outcome.results.settings.get("feature", "") if outcome.results else ""
+    if outcome.feature and read and read != outcome.feature:
+      problems.append(
+        f"{outcome.row}, seed {outcome.seed}: left out, its probe reads {read}, its configuration"
+        f" {outcome.feature}"
+      )
+    elif other:
       key = other[0]
       problems.append(
         f"{outcome.row}, seed {outcome.seed}: left out, its probe had {key} {own[key]}, that of"
@@ -190,9 +199,8 @@ def _kind(results: ProbeResults | None) -> dict[str, Any]:
   """What must be equal for two probes to be compared; a supervised network has no fit."""
   assert results is not None
   settings = results.settings
-  found = {key: settings[key] for key in ("skeleton",) if key in settings}
-  found |= settings.get("fit", {})
-  return found | {"joints": results.num_joints}
+  found = {"skeleton": settings["skeleton"]} if "skeleton" in settings else {}
+  return found | settings.get("fit", {}) | {"joints": results.num_joints}
 
 
 def _primary(results: ProbeResults) -> str:

@@ -118,6 +118,13 @@ def test_a_probe_of_another_feature_is_compared_and_named():
   assert lines["ae"].cells == before["ae"].cells
   (problem,) = table.problems
   assert problem == "ae, seed 0: its probe reads both, that of dsl time_variant"
+  outcomes[0] = dataclasses.replace(outcomes[0], feature="both")
+  assert _lines(outcomes)[0] == table
+  outcomes[0] = dataclasses.replace(outcomes[0], feature="time_variant")
+  table, lines = _lines(outcomes)
+  assert "ae" not in lines
+  (problem,) = table.problems
+  assert problem == "ae, seed 0: left out, its probe reads both, its configuration time_variant"
 
 
 def test_what_has_not_finished_is_named():

@@ -39,6 +39,22 @@ def plan(config, folder, more=()):
   return ordered
 
 
+def choose(runs, rows):
+  """The runs of some rows, and those that they start from, in their order; all without rows.
+
+  Raises:
+    ValueError: there is no such row.
+  """
+  there = {run.row for run in runs}
+  if unknown := sorted(set(rows) - there):
+    raise ValueError(f"--rows names {', '.join(unknown)}: there are {', '.join(sorted(there))}")
+  wanted = {id(run) for run in runs if not rows or run.row in rows}
+  for run in runs:
+    while id(run) in wanted and (run := run.after):
+      wanted.add(id(run))
+  return [run for run in runs if id(run) in wanted]
+
+
 def _seeds(config, row):
   return config.rows[row].seeds or config.seeds
 

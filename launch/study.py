@@ -2,15 +2,16 @@
 
   python launch/study.py --config=configs/study.py
   python launch/study.py --config=configs/study.py --jobs=2
+  python launch/study.py --config=configs/study.py --rows=dsl,ae
   python launch/study.py --config=configs/study.py --worker=0 --workers=3 --workdir=SHARED
   python launch/study.py --config=configs/study.py --table_only
 
 Every row of the study is a configuration of launch/run.py. Started again with the same work
 directory it skips what has finished and goes on with the rest; what failed is tried again. --jobs
 runs so many beside each other, each on its share of the cores; --workers spreads the runs over
-programs, on one or several machines, that see the same folder. Ctrl-C or SIGTERM lets all runs save
-first. A run that fails does not end the others: it is named in the end, with its log, and the exit
-status is 1.
+programs, on one or several machines, that see the same folder; --rows trains some rows alone, and
+what they start from. Ctrl-C or SIGTERM lets all runs save first. A run that fails does not end the
+others: it is named in the end, with its log, and the exit status is 1.
 
 Writes study/table.md, table.csv, label_efficiency.png and curves.png; --table_only does that with
 what there is.
@@ -30,6 +31,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/study.py, and
 _WORKDIR = flags.DEFINE_string("workdir", "", "Where the study writes; default in runs/.")
 _DATA_ROOT = flags.DEFINE_string("data_root", "data", "Where data sets are built.")
 _SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE of every row's configuration.")
+_ROWS = flags.DEFINE_list("rows", [], "Rows to train; all where it is empty. The table has all.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Runs beside each other.", lower_bound=1)
 _WORKER = flags.DEFINE_integer("worker", 0, "Which of --workers this is, from 0 on.", lower_bound=0)
 _WORKERS = flags.DEFINE_integer("workers", 1, "Programs on the same folder.", lower_bound=1)
@@ -46,7 +48,8 @@ def main(argv):
   file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{file}_{config.name}")
   runs = planning.plan(config, workdir / "runs", tuple(_SET.value))
-  failed = {} if _TABLE_ONLY.value else _train(runs)
+  chosen = planning.choose(runs, _ROWS.value)
+  failed = {} if _TABLE_ONLY.value else _train(chosen)
   paths = _tabulate(config, runs, workdir / "study")
   print(paths[0].read_text(encoding="utf-8"))
   print("\n".join(f"  {path}" for path in paths))

@@ -64,6 +64,26 @@ def test_rows_that_cannot_start_from_each_other(tmp_path):
     planning.plan(config, tmp_path)
 
 
+def test_rows_to_train_bring_what_they_start_from(tmp_path):
+  config = _config(other=studies.row("configs/dsl.py:smoke", seeds=(0, 4)))
+  config.rows.dsl.seeds = (0, 4, 5)
+  config.rows.tuned = studies.row("configs/supervised.py:smoke", seeds=(0, 4), start_from="dsl")
+  config.rows.again = studies.row("configs/supervised.py:smoke", seeds=(4,), start_from="tuned")
+  runs = planning.plan(config, tmp_path)
+
+  def chosen(*rows):
+    return [(run.row, run.seed) for run in planning.choose(runs, rows)]
+
+  assert chosen() == [(run.row, run.seed) for run in runs]
+  assert chosen("other") == [("other", 0), ("other", 4)]
+  assert sorted(chosen("again")) == [("again", 4), ("dsl", 4), ("tuned", 4)]
+  assert sorted(chosen("other", "tuned")) == [
+    *(("dsl", 0), ("dsl", 4), ("other", 0), ("other", 4), ("tuned", 0), ("tuned", 4))
+  ]
+  with pytest.raises(ValueError, match=r"--rows names dls: there are again, dsl, other, .*tuned"):
+    planning.choose(runs, ("dsl", "dls"))
+
+
 @pytest.mark.parametrize(
   ("file", "override", "said"),
   [
@@ -97,6 +117,7 @@ def test_rows_are_found_from_any_folder(tmp_path, monkeypatch):
     (["--config=configs/study.py:smoke", "--worker=2", "--workers=2"], "give one from 0 to 1"),
     (["--config=configs/study.py:smoke", "--set=training.stepps=3"], "row dsl"),
     (["--config=configs/study.py:smoke", "--config.reference=x"], "there are dsl, supervised"),
+    (["--config=configs/study.py:smoke", "--rows=dsl,ae"], "--rows names ae: there are dsl, sup"),
     ([], "--config=configs/study.py"),
   ],
 )

@@ -38,6 +38,8 @@ def test_labels_teach_the_head_and_the_encoder():
   joints[1, 2] = NAN
   batch["temporal"]["pose2d_px"] = joints
   variables = random_detector(method.init(jax.random.key(0), batch))
+  output = variables["params"][GROUP]["output"]  # 0 in a new head, which so reads nothing yet
+  output["kernel"] = jax.random.normal(jax.random.key(2), output["kernel"].shape)
   assert GROUP in method.objectives["dsl"].parameters
   plain = jitted(method)
   terms, _, _ = plain.terms(variables, batch, jax.random.key(1), False)

@@ -38,8 +38,11 @@ def test_mlp_drops_out_by_the_examples_key():
 
 def test_residual_mlp_adds_each_block_to_its_input():
   model = heads.ResidualMLP(2, width=6, blocks=2)
-  got, variables = model.init_with_output(jax.random.key(0), X)
-  params = variables["params"]
+  params = model.init(jax.random.key(0), X)["params"]
+  np.testing.assert_array_equal(model.apply({"params": params}, X), np.zeros((3, 2)))
+  kernel = jax.random.normal(jax.random.key(1), (6, 2))
+  params["output"] = {"kernel": kernel, "bias": jnp.asarray([0.5, -1.0])}
+  got = model.apply({"params": params}, X)
   x = dense(X, params["input"])
   for i in range(2):
     y = relu(dense(x, params[f"block{i}_dense0"]))

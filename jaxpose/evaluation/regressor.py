@@ -71,7 +71,11 @@ class MLP(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-  """Linear in, blocks x + drop(relu(W₂ drop(relu(W₁ x)))), linear out: [N, D] -> [N, outputs]."""
+  """Linear in, blocks x + drop(relu(W₂ drop(relu(W₁ x)))), linear out: [N, D] -> [N, outputs].
+
+  A new network gives 0, the mean pose: nothing norms what the blocks add up, and few labels do not
+  undo its first guess.
+  """
 
   architecture: Architecture
   outputs: int
@@ -85,7 +89,7 @@ class ResidualMLP(nn.Module):
         inner = nn.relu(nn.Dense(self.architecture.width)(inner))
         inner = nn.Dropout(self.architecture.dropout, deterministic=not train)(inner)
       x = x + inner
-    return nn.Dense(self.outputs)(x)
+    return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(x)
 
 
 class Linear(nn.Module):

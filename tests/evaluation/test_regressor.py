@@ -51,10 +51,12 @@ def test_residual_blocks_add_to_their_input():
   network = build_network(architecture, 6)
   x = jax.random.normal(jax.random.key(1), (3, 5))
   variables = network.init(jax.random.key(0), x, train=False)
+  np.testing.assert_array_equal(network.apply(variables, x, train=False), np.zeros((3, 6)))
   params = {
     name: jax.tree.map(jnp.zeros_like, leaf) if name in ("Dense_2", "Dense_4") else leaf
     for name, leaf in variables["params"].items()
   }
+  params["Dense_5"]["kernel"] = jax.random.normal(jax.random.key(2), (4, 6))
   first, last = params["Dense_0"], params["Dense_5"]
   expected = np.asarray(x) @ np.asarray(first["kernel"]) @ np.asarray(last["kernel"])
   np.testing.assert_allclose(

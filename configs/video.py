@@ -25,6 +25,7 @@ def own():
   # Let go once people are found: a take's mean box is seldom in the middle nor half the frame.
   config.loss_weights.box_scale = ((0, 0.1), (700, 0.01))
   config.loss_weights.box_location = ((0, 0.5), (500, 0.01))
+  config.loss_weights.pose2d = ((0, 0.0), (700, 10.0))  # 2D labels: once people are found
   config.training.steps = 1_500
   config.probe.label_counts = (0,)
   return config

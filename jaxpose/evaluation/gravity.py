@@ -20,7 +20,8 @@ class Fall(NamedTuple):
     distance_mm: depth of the start.
     travel_deg: between the image plane and the horizontal direction of travel; away from the
       camera if positive.
-    pitch_deg: by which the camera looks down: what falls by h comes nearer by h · sin(pitch).
+    pitch_deg: by which the camera looks down: what falls by h recedes by h · sin(pitch), as it
+      falls straight away from a camera that looks straight down.
     speed_mm_s, rise_mm_s: horizontal and upward speed at the start.
     duration_s: of the fall.
   """
@@ -50,8 +51,8 @@ class Drift(NamedTuple):
 def fall_points(fall: Fall, time_s: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 3"]:
   """Places of the falling body in camera axes (x right, y down, z away), mm."""
   travel, pitch = np.deg2rad([fall.travel_deg, fall.pitch_deg])
-  down = np.array([0.0, np.cos(pitch), -np.sin(pitch)])
-  away = np.array([0.0, np.sin(pitch), np.cos(pitch)])
+  down = np.array([0.0, np.cos(pitch), np.sin(pitch)])
+  away = np.array([0.0, -np.sin(pitch), np.cos(pitch)])
   forward = np.cos(travel) * np.array([1.0, 0.0, 0.0]) + np.sin(travel) * away
   t = time_s[:, None]
   sunk = -fall.rise_mm_s * t + GRAVITY_MM_S2 / 2 * t**2

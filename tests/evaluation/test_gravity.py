@@ -34,9 +34,12 @@ def test_a_fall_away_from_the_camera_slows_down_in_the_image():
   np.testing.assert_allclose(found.drift, (first - last) / mean, rtol=5e-3)
 
 
-def test_a_camera_that_looks_down_sees_the_fall_come_nearer():
+def test_a_camera_that_looks_down_sees_the_fall_recede():
   points = fall_points(Fall(7000.0, pitch_deg=30.0, speed_mm_s=0.0, rise_mm_s=0.0), np.array([1.0]))
-  np.testing.assert_allclose(points, [[0, 4905 * np.sqrt(3) / 2, 7000 - 4905 / 2]])
+  np.testing.assert_allclose(points, [[0, 4905 * np.sqrt(3) / 2, 7000 + 4905 / 2]])
+  # straight above the fall, and what travels away goes up in its image
+  steep = Fall(7000.0, travel_deg=90.0, pitch_deg=90.0, speed_mm_s=800.0, rise_mm_s=0.0)
+  np.testing.assert_allclose(fall_points(steep, np.array([1.0])), [[0, -800, 11905]], atol=1e-9)
   drifts = [measure_drift(Fall(7000.0, pitch_deg=p), **VIEW).drift for p in (0.0, 10.0, 20.0)]
   assert drifts[0] < 1e-9 < drifts[1] < drifts[2]
 
@@ -56,7 +59,7 @@ def test_third_differences_by_hand():
 
 @pytest.mark.parametrize(
   ("fall", "message"),
-  [(Fall(5000.0, duration_s=0.1), "no four frames"), (Fall(500.0, pitch_deg=60.0), "passes")],
+  [(Fall(5000.0, duration_s=0.1), "no four frames"), (Fall(500.0, pitch_deg=-60.0), "passes")],
 )
 def test_falls_that_cannot_be_measured(fall, message):
   with pytest.raises(ValueError, match=message):
@@ -76,7 +79,8 @@ def test_embedded_divers_fall_as_computed_from_the_angles_of_their_cameras():
   rise = -speed @ down
   flat = speed + rise * down
   away = np.cross([1.0, 0, 0], down)
-  pitch = np.rad2deg(np.arcsin(-down[2]))
+  pitch = np.rad2deg(np.arcsin(down[2]))
+  assert pitch > 0  # it stands higher than the fall and looks down at it
   travel = np.rad2deg(np.arctan2(flat @ away, flat[0]))
   fall = Fall(first[2], travel, pitch, np.linalg.norm(flat), rise, time_s[-1])
   predicted = fall_points(fall, time_s) + first - [0, 0, first[2]]

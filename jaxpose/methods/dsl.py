@@ -47,7 +47,7 @@ def build_dsl(
 
   Terms: those of `scene_method.run`, and `dsl` (P1 eq. 6) or `css` (eq. 3) on the time-variant
   vectors, of all samples but falls; with 2D labels also `pose2d` (`weak_labels.pose2d_term`), and
-  `embed` then gives pose2d [N, 2·J], in coordinates of the box.
+  `embed` and `render` then give pose2d [N, 2·J], in coordinates of the box.
 
   Args:
     perceptual: the network of the perceptual term and its frozen variables; None: no such term.
@@ -68,7 +68,8 @@ def build_dsl(
   functions = scene_method.shown(scene, seen)
   if options.head is not None:
     names, groups = [*names, "pose2d"], (*groups, weak_labels.GROUP)
-    functions["embed"] = functools.partial(_embed, options.head, functions["embed"])
+    for name in ("embed", "render"):
+      functions[name] = functools.partial(_with_joints, options.head, functions[name])
   return SceneMethod(
     init=functools.partial(_init, scene, seen, options.head, perceptual),
     terms=functools.partial(_terms, scene, seen, options, perceptual),
@@ -93,13 +94,13 @@ def _init(
   return {**variables, "params": {**variables["params"], weak_labels.GROUP: own}}
 
 
-def _embed(
+def _with_joints(
   head: Head,
-  embed: Callable[[Variables, dict[str, Array]], dict[str, Array]],
+  look: Callable[[Variables, dict[str, Array]], dict[str, Array]],
   variables: Variables,
   batch: dict[str, Any],
 ) -> dict[str, Array]:
-  found = embed(variables, batch)
+  found = look(variables, batch)
   own = variables["params"][weak_labels.GROUP]
   return {**found, "pose2d": head.read(own, found["time_variant"])}
 

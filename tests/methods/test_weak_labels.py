@@ -51,6 +51,8 @@ def test_labels_teach_the_head_and_the_encoder():
   }
   found = plain.embed(variables, frames)
   assert found["pose2d"].shape == (8, 10)
+  # what people are predicted from, of videos too
+  np.testing.assert_allclose(plain.render(variables, frames)["pose2d"], found["pose2d"], atol=1e-5)
   target = joints_in_box(jnp.asarray(joints.reshape(8, 5, 2)), found["box"], (24, 32))
   error = ((np.asarray(found["pose2d"]).reshape(8, 5, 2) - np.asarray(target)) ** 2).sum(-1).mean(1)
   known = np.isfinite(error)

@@ -51,12 +51,14 @@ def _empty() -> Float[Array, "1 1 1 3"]:
 def keep_or_remove(
   treatment: str, images: Float[Array, "N H W 3"], frames: Mapping[str, Array], threshold: float
 ) -> Float[Array, "N H W 3"]:
-  """The frames as "keep" leaves them, or, for anything else, without their background.
+  """Frames alone as training saw them: without their background if that was ever removed.
+
+  With "keep" it stays, and with "substitute", where another stood in its place.
 
   Args:
     frames: has `background`, uint8 and as many px as `images`, where it is removed.
   """
-  if treatment == KEEP:
+  if treatment in (KEEP, SUBSTITUTE):
     return images
   own = batching.to_float(frames["background"].reshape(images.shape))
   return remove_background(images, own, threshold)

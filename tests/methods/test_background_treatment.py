@@ -1,9 +1,11 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxpose.methods.background_treatment import (
   foreground,
   keep_empty,
+  keep_or_remove,
   remove_background,
   substitute_background,
 )
@@ -29,6 +31,17 @@ def test_the_rest_is_nothing_to_the_networks_or_another_background():
   np.testing.assert_allclose(normalise_image(jnp.asarray(removed))[~PERSON], 0, atol=1e-6)
   other = np.asarray(substitute_background(image, background, jnp.asarray(OTHER), 0.1))
   np.testing.assert_allclose(other, np.where(PERSON[..., None], IMAGE, OTHER), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("treatment", "stays"), [("keep", True), ("remove", False), ("substitute", True), ("mix", False)]
+)
+def test_frames_alone_lose_their_background_where_training_ever_took_it(treatment, stays):
+  image = jnp.asarray(IMAGE)
+  frames = {"background": jnp.asarray(np.round(255 * BACKGROUND), jnp.uint8)}
+  found = keep_or_remove(treatment, image, frames, 0.1)
+  expected = IMAGE if stays else remove_background(image, jnp.asarray(BACKGROUND), 0.1)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_what_was_removed_stays_so_when_colours_change():

@@ -93,14 +93,14 @@ class ResidualMLP(nn.Module):
 
 
 class Linear(nn.Module):
-  """One affine map: [N, D] -> [N, outputs]."""
+  """One affine map: [N, D] -> [N, outputs]; a new one gives 0, the mean pose."""
 
   architecture: Architecture
   outputs: int
 
   @nn.compact
   def __call__(self, x: _Features, train: bool) -> Float[Array, "N outputs"]:
-    return nn.Dense(self.outputs)(x)
+    return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(x)
 
 
 def build_network(architecture: Architecture, outputs: int) -> nn.Module:

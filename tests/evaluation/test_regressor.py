@@ -46,12 +46,19 @@ def test_layers_of_the_architectures():
   assert list(_shapes(Architecture("linear")).values()) == [(5, 6)]
 
 
+@pytest.mark.parametrize("kind", ["linear", "residual"])
+def test_a_new_network_gives_the_mean_pose(kind):
+  network = build_network(Architecture(kind, width=4, depth=2), 6)
+  x = jax.random.normal(jax.random.key(1), (3, 5))
+  variables = network.init(jax.random.key(0), x, train=False)
+  np.testing.assert_array_equal(network.apply(variables, x, train=False), np.zeros((3, 6)))
+
+
 def test_residual_blocks_add_to_their_input():
   architecture = Architecture("residual", width=4, depth=2, dropout=0.0)
   network = build_network(architecture, 6)
   x = jax.random.normal(jax.random.key(1), (3, 5))
   variables = network.init(jax.random.key(0), x, train=False)
-  np.testing.assert_array_equal(network.apply(variables, x, train=False), np.zeros((3, 6)))
   params = {
     name: jax.tree.map(jnp.zeros_like, leaf) if name in ("Dense_2", "Dense_4") else leaf
     for name, leaf in variables["params"].items()

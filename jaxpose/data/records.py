@@ -35,9 +35,9 @@ class Track:
     present: -1 unknown, 0 empty, 1 person.
     box_px: tight box of the silhouette x0, y0, x1, y1, along the outer edges of its pixels; NaN
       where unknown.
-    pose2d_px: NaN where unknown.
+    pose2d_px: NaN where unknown; a joint may be known in 2D alone.
     pose3d_mm: camera frame, absolute; NaN where unknown.
-    joint_valid: the joints that may be scored; None means those that are finite.
+    joint_valid: the joints that may be scored in 3D; None means those that are finite.
     masks: one PNG file per frame (or b""), for evaluation.
   """
 

@@ -11,7 +11,7 @@ from jaxpose.data.records import EMPTY
 
 LABELS, DIFFERENCE, DETECTOR = "labels", "difference", "detector"
 CROPS = (LABELS, DIFFERENCE, DETECTOR)  # what crops are centred on
-BOX_LABELS = ("box_px", "present", "pose2d_px", "joint_valid")  # what `labelled_boxes` looks at
+BOX_LABELS = ("box_px", "present", "pose2d_px")  # what `labelled_boxes` looks at
 
 
 def subject_boxes(frames: Mapping[str, Any], crop: str) -> Float[np.ndarray, "N 4"]:
@@ -46,20 +46,18 @@ def labelled_boxes(frames: Mapping[str, Any]) -> Float[np.ndarray, "N 4"]:
   drawn = np.asarray(frames["box_px"], np.float32)
   if "pose2d_px" not in frames:
     return drawn
-  around = boxes_around_joints(frames["pose2d_px"], frames["joint_valid"])
+  around = boxes_around_joints(frames["pose2d_px"])
   missing = ~np.isfinite(drawn).all(-1) & (np.asarray(frames["present"]) != EMPTY)
   return np.where(missing[:, None], around, drawn).astype(np.float32)
 
 
-def boxes_around_joints(
-  pose2d_px: Float[np.ndarray, "N J 2"], valid: Bool[np.ndarray, "N J"]
-) -> Float[np.ndarray, "N 4"]:
-  """(min x, min y, max x, max y) over the valid, finite joints; NaN where fewer than two are.
+def boxes_around_joints(pose2d_px: Float[np.ndarray, "N J 2"]) -> Float[np.ndarray, "N 4"]:
+  """(min x, min y, max x, max y) over the known, finite joints; NaN where fewer than two are.
 
   A little too small for a person: hands, feet and the head's top reach beyond the joints.
   """
   pose = np.asarray(pose2d_px, np.float64)
-  valid = np.asarray(valid, bool) & np.isfinite(pose).all(axis=-1)
+  valid: Bool[np.ndarray, "N J"] = np.all(np.isfinite(pose), axis=-1)
   low = np.where(valid[..., None], pose, np.inf).min(axis=1)
   high = np.where(valid[..., None], pose, -np.inf).max(axis=1)
   known = valid.sum(axis=1) > 1

@@ -138,8 +138,6 @@ def keypoint_frames(embeddings: Mapping[str, Any], *, in_crop: bool) -> Labelled
   for first, pixels in blocks(embeddings["pose2d_px"]):
     block = np.arange(first, first + len(pixels))
     known = np.isfinite(pixels).all(axis=-1)
-    if "joint_valid" in embeddings:
-      known = known & np.asarray(embeddings["joint_valid"][block], bool)
     person = np.ones(len(block), bool)
     if "present" in embeddings:
       person = np.asarray(embeddings["present"][block]) != 0

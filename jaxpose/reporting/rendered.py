@@ -185,9 +185,7 @@ def true_boxes(embeddings: Mapping[str, Any]) -> tuple[Float[np.ndarray, "N 4"],
   recorded = np.asarray(embeddings.get("box_true_px", missing), np.float64)
   if np.isfinite(recorded).all(axis=-1).any() or "pose2d_px" not in embeddings:
     return recorded, False
-  valid, found = embeddings["joint_valid"], []
-  for first, pose in blocks(embeddings["pose2d_px"]):
-    found.append(subjects.boxes_around_joints(pose, np.asarray(valid[first : first + len(pose)])))
+  found = [subjects.boxes_around_joints(pose) for _, pose in blocks(embeddings["pose2d_px"])]
   return np.concatenate(found), True
 
 

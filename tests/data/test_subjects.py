@@ -32,12 +32,12 @@ def test_boxes_of_subjects_are_the_true_ones_or_those_of_the_difference():
 
 
 def test_where_nobody_drew_a_box_joints_of_a_person_stand_for_it():
-  joints = np.array([[[10, 20], [30, 60], [99, 99]]] * 4, np.float32)
+  joints = np.array([[[10, 20], [30, 60], [np.nan, 99]]] * 4, np.float32)
+  joints[3, 1, 1] = np.nan
   labels = {
     "box_px": np.array([[1, 2, 3, 4], *[[np.nan] * 4] * 3], np.float32),
     "present": np.array([1, -1, 0, 1]),
     "pose2d_px": joints,
-    "joint_valid": np.array([[True, True, False]] * 3 + [[True, False, False]]),
   }
   found = labelled_boxes(labels)
   assert found.dtype == np.float32

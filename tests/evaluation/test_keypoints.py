@@ -57,8 +57,8 @@ def test_frames_with_a_keypoint_and_a_person_count():
   data = split(5, 0)
   data["pose2d_px"][1] = np.nan
   data["pose2d_px"][2, 1, 0] = np.nan
-  data["joint_valid"] = np.ones((5, 3), bool)
-  data["joint_valid"][2, 2] = False
+  data["pose2d_px"][2, 2] = np.nan
+  data["joint_valid"] = np.zeros((5, 3), bool)  # of the 3D pose: many frames have 2D joints alone
   data["present"] = np.array([1, 1, -1, 0, -1])
   found = protocols.keypoint_frames(data, in_crop=False)
   np.testing.assert_array_equal(found.rows, [0, 2, 4])

@@ -38,21 +38,23 @@ def test_the_box_table_has_the_found_boxes_and_three_baselines(run):
   corners = arrays["box_true_px"].reshape(-1, 2, 2)[
     :, np.arange(arrays["joint_valid"].shape[1]) % 2
   ]
-  joints = without | {"pose2d_px": corners, "joint_valid": np.ones(corners.shape[:2], bool)}
+  joints = without | {"pose2d_px": corners}
   table = scores.gather_boxes(dataset, joints, split="test", image_size=SIZE, untrained=box)
   assert table.rows[0] == ["found by the detector", "1.00", "1.00", "100%"]
   assert "around the joints" in table.note
 
 
-def test_boxes_around_valid_joints_stand_for_boxes_that_nobody_recorded():
+def test_boxes_around_known_joints_stand_for_boxes_that_nobody_recorded():
   pose = np.array(
-    [[[3.0, 9], [8, 2], [99, 99]], [[1, 1], [2, 2], [3, 3]], [[1, 5], [np.nan, 2], [4, 6]]]
+    [
+      *([[3.0, 9], [8, 2], [np.nan, 99]], [[np.nan, 1], [2, 2], [3, np.nan]]),
+      [[1, 5], [np.nan, 2], [4, 6]],
+    ]
   )
   arrays = {
     "frame": np.arange(3),
     "box_true_px": np.full((3, 4), np.nan),
     "pose2d_px": pose,
-    "joint_valid": np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1]], bool),
   }
   found, around_joints = true_boxes(arrays)
   assert around_joints

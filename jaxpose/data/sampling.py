@@ -186,8 +186,8 @@ def sample_triplets(
   choice leaves one for the next.
 
   Args:
-    second_far: in the intermediate frame's place a second far one, drawn like the first (P2 §4.2:
-      two negatives for CSS).
+    second_far: in the intermediate frame's place a second far one, uniform among the others; the
+      same where there is no other (P2 §4.2: two negatives for CSS).
   """
   clock = table.clock
   place = pick(uniform(seed, _REFERENCE, examples), len(table.references))
@@ -209,14 +209,17 @@ def sample_triplets(
   count_left = np.maximum(far_left - reach.left + 1, 0)
   count_right = np.maximum(reach.right - far_right + 1, 0)
 
-  def draw_far(stream: int) -> tuple[np.ndarray, np.ndarray]:
-    k = pick(uniform(seed, stream, examples), count_left + count_right)
-    on_left = k < count_left
-    return np.where(on_left, far_left - k, far_right + k - count_left), on_left
+  count = count_left + count_right
+  rank = pick(uniform(seed, _FAR, examples), count)
 
-  far, on_left = draw_far(_FAR)
+  def far_frame(k: np.ndarray) -> np.ndarray:
+    return np.where(k < count_left, far_left - k, far_right + k - count_left)
+
+  far, on_left = far_frame(rank), rank < count_left
   if second_far:
-    return np.stack([ref, near, draw_far(_INTERMEDIATE)[0], far], axis=1)
+    other = pick(uniform(seed, _INTERMEDIATE, examples), count - 1)
+    other += (other >= rank) & (count > 1)
+    return np.stack([ref, near, far_frame(other), far], axis=1)
   between = np.where(on_left, left - far, far - right)
   k = pick(uniform(seed, _INTERMEDIATE, examples), between)
   intermediate = np.where(on_left, left - k, right + k)

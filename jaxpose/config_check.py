@@ -55,6 +55,10 @@ def _is_seeds(value: Any) -> bool:
   return _is_row(_is_whole(0))(value) and len(set(value)) == len(value)
 
 
+def _is_one_of(*values: str) -> "_Kind":
+  return (lambda value: _is_text(value) and value in values, f"one of {', '.join(values)}")
+
+
 _Kind = tuple[Callable[[Any], bool], str]
 _KINDS: dict[str, _Kind] = {
   **dict.fromkeys(
@@ -116,6 +120,8 @@ _KINDS: dict[str, _Kind] = {
   "mv_css.normalise": (lambda value: type(value) is bool, "True or False"),
   "supervised.label_count": (_is_label_count, "a number, a share, or 0 for all"),
   "supervised.mirror": (lambda value: _is_number(value) and 0 <= value <= 1, "from 0 to 1"),
+  "export.checkpoint": _is_one_of("best", "last"),
+  "probe.regressor": _is_one_of("mlp", "residual", "linear"),
   "methods": (_is_row(_is_text, least=1), "a list of texts"),
   **dict.fromkeys(
     (

@@ -19,6 +19,8 @@ VERBOSE = "JAXPOSE_TRACEBACK"  # set it to see the traceback of an error
 LEAVE_S = 8.0  # for leaving what is not training, which has its own time to save
 
 _INPUT_ERRORS = (ValueError, OSError, FloatingPointError)
+# What reading a configuration raises besides.
+_CONFIG_ERRORS = (AttributeError, KeyError, TypeError, NameError, SyntaxError)
 
 flags.disclaim_key_flags()  # flags defined here are those of the job, also in its --help
 
@@ -125,10 +127,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
   """Parses flags; a misspelt or ill-typed one is said in a line that names the nearest."""
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+  except (flags.Error, *_CONFIG_ERRORS, *_INPUT_ERRORS) as error:
     if os.environ.get(VERBOSE):
       raise
-    print(f"error: {plain(error)}", file=sys.stderr)
+    broken = isinstance(error, (NameError, SyntaxError))
+    what = "the configuration is no Python file that runs: " if broken else ""
+    print(f"error: {what}{plain(error)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -168,6 +172,7 @@ _REMEDIES = {
   errno.EROFS: "name a folder that can be written",
   errno.EACCES: "name a folder that can be written, or a file that can be read",
   errno.EPERM: "name a folder that can be written, or a file that can be read",
+  errno.EEXIST: "a file lies where a folder is needed: name another folder",
   errno.ENOTDIR: "a file lies where a folder is needed: name another folder",
   errno.EISDIR: "a folder lies where a file is needed: name another file",
 }

@@ -43,6 +43,8 @@ def main(argv):
   config = _CONFIG.value
   if config is None:
     raise ValueError("name a configuration: --config=configs/dsl.py")
+  if "rows" in config:
+    raise ValueError("this configuration is of a study: give it to launch/study.py")
   file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
   workdir = pathlib.Path(_WORKDIR.value or _default_workdir(file, config))
   if hosts.is_parent():

@@ -45,6 +45,8 @@ def test_all_configurations_pass_and_every_checked_key_is_one():
     ("methods", (), "texts"),
     ("supervised.mirror", 1.5, "from 0 to 1"),
     ("supervised.subjects", (1,), "texts"),
+    ("export.checkpoint", "latest", "one of best, last"),
+    ("probe.regressor", "forest", "one of mlp, residual, linear"),
     ("supervised.label_count", (100,), "a number, a share"),
   ],
 )

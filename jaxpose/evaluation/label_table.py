@@ -86,6 +86,8 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     raise FileNotFoundError(f"no label table at {path}: launch/export.py --suggest=N writes one")
   columns, lines = _read_lines(path)
   missing = [key for key in _KEYS if key not in columns]
+  if missing and len(columns) == 1 and ";" in columns[0]:
+    raise ValueError(f"{path}: save the table with commas between its columns, not semicolons")
   if missing:
     raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(columns)}")
   twice = [c for i, c in enumerate(columns) if c and c in columns[:i]]

@@ -74,8 +74,8 @@ def labelled_frames(
     if not valid.any(axis=-1).all():
       row = rows[int(np.argmin(valid.any(axis=-1)))]
       raise ValueError(
-        f"the label table lists row {row} of {split}, for which neither it nor the data set has a "
-        "pose: fill in its columns or take out the line"
+        f"the label table lists the frame with id {row} of {split}, for which neither it nor the"
+        " data set has a pose: fill in its columns or take out the line"
       )
   some = valid.any(axis=-1)
   # A pose label is better evidence of a person than the estimated presence: leaving out frames

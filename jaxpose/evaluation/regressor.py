@@ -239,4 +239,5 @@ def load_regressor(path: str | os.PathLike[str]) -> Regressor:
       str(description.get("weights", "")),
     )
   except Exception as error:
-    raise ValueError(f"{path} is no regressor that can be read: {error}") from error
+    lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    raise ValueError(f"{path} is no regressor that can be read: {lacks}") from error

@@ -148,6 +148,7 @@ def test_empty_columns_are_written_for_the_joints(tmp_path):
   ("text", "message"),
   [
     ("sequence,frame\nwalk,0\n", "no column camera"),
+    ("sequence;camera;frame\nwalk;0;0\n", "with commas between its columns"),
     ("sequence,camera,frame\n", "lists no frame"),
     ("sequence,camera,frame\nwalk,0,ten\n", "line 2: column frame holds 'ten'"),
     ("sequence,camera,frame,split\nwalk,0,0,dev\n", "neither train nor test"),
@@ -180,7 +181,7 @@ def test_tables_that_do_not_fit(tmp_path):
   del data["pose3d_mm"]
   path.write_text("sequence,camera,frame\nwalk,0,0\n")
   table = label_table.read_label_table(path)
-  with pytest.raises(ValueError, match="row 0 of train"):
+  with pytest.raises(ValueError, match="id 0 of train"):
     protocols.labelled_frames(data, _SKELETON, split="train", table=table)
 
 

@@ -42,6 +42,24 @@ def test_a_mistyped_option_is_said_in_one_line_that_names_it(argument, word):
   assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+  ("text", "word"),
+  [
+    ('{"steps": true}', "no Python file that runs: name 'true'"),
+    ("def get_config(:", "no Python file that runs: invalid syntax"),
+    ("from configs.study import get_config", "give it to launch/study.py"),
+  ],
+)
+def test_what_is_no_configuration_of_a_run_is_said_in_one_line(tmp_path, text, word):
+  path = tmp_path / "mine.py"
+  path.write_text(text)
+  done = run_job("run", f"--config={path}:smoke" if "study" in text else f"--config={path}")
+  assert done.returncode != 0
+  assert done.stderr.startswith("error: ")
+  assert word in done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_a_data_set_that_must_be_had_from_its_owners_is_asked_for(tmp_path):
   done = run_job("run", "--config=configs/dsl.py:human36m", f"--workdir={tmp_path}")
   assert done.returncode == 1

@@ -131,7 +131,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if os.environ.get(VERBOSE):
       raise
     broken = isinstance(error, (NameError, SyntaxError))
+    unknown = isinstance(error, (AttributeError, KeyError))
     what = "the configuration is no Python file that runs: " if broken else ""
+    what = "the configuration has no such value: " if unknown else what
     print(f"error: {what}{plain(error)}", file=sys.stderr)
     sys.exit(2)
 
@@ -139,6 +141,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def plain(error: Exception) -> str:
   """One line of what an error says, without a traceback that it quotes."""
   text = str(error.args[0] if error.args else error).replace("\\n", "\n")
+  if len(text) > 1 and text[0] == text[-1] == "'":  # a KeyError's argument, quoted once more
+    text = text[1:-1].replace("\\'", "'")
   before, quoted, traceback = text.partition("Traceback (most recent call last)")
   if quoted:
     text = before + traceback.strip().splitlines()[-1]
@@ -160,7 +164,10 @@ def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -
 def report(error: BaseException) -> int:
   """Says what is wrong, in a line if it is the input; the exit status."""
   if isinstance(error, _INPUT_ERRORS) and not os.environ.get(VERBOSE):
-    print(f"error: {error}{_remedy(error)}", file=sys.stderr)
+    text = str(error)
+    if "earlier failure to load" in text:  # ml_collections: of --config, its reason comes last
+      text = f"the configuration cannot be loaded: {text.strip().splitlines()[-1].strip()}"
+    print(f"error: {text}{_remedy(error)}", file=sys.stderr)
   else:
     traceback.print_exception(error)
   return 1

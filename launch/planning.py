@@ -23,6 +23,9 @@ def plan(config, folder, more=()):
   from jaxpose import config_check, study
 
   config_check.check_study(config)
+  for override in more:
+    if "=" not in override:
+      raise ValueError(f"--set={override}: give KEY=VALUE, such as --set=training.steps=500")
   found = {}
   for row in _in_order_of_need(config.rows):
     values = config.rows[row]

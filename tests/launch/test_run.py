@@ -26,8 +26,9 @@ def test_help_comes_at_once_and_lists_the_jobs_options(job):
 @pytest.mark.parametrize(
   ("argument", "word"),
   [
+    ("--config=configs/nope.py", "cannot be loaded: [Errno 2] No such file"),
     ("--config.optimizer.learning_rate=1", "optimiser"),
-    ("--config.optimiser.learning_rat=1", "learning_rate"),
+    ("--config.optimiser.learning_rat=1", "no such value: 'learning_rat' Did you mean"),
     ("--config.training.steps=many", "steps"),
     ("--workdirs=x", "workdir"),
     ("--stages=train,tset", "tset"),

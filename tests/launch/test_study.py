@@ -117,6 +117,7 @@ def test_rows_are_found_from_any_folder(tmp_path, monkeypatch):
     (["--config=configs/study.py:smoke", "--worker=2", "--workers=2"], "give one from 0 to 1"),
     (["--config=configs/study.py:smoke", "--set=training.stepps=3"], "row dsl"),
     (["--config=configs/study.py:smoke", "--config.reference=x"], "there are dsl, supervised"),
+    (["--config=configs/study.py:smoke", "--set=nonsense"], "--set=nonsense: give KEY=VALUE"),
     (["--config=configs/study.py:smoke", "--rows=dsl,ae"], "--rows names ae: there are dsl, sup"),
     ([], "--config=configs/study.py"),
   ],

@@ -63,7 +63,7 @@ def main(argv):
     if interrupted or not hosts.is_first():
       return 0
   _evaluate(experiment)
-  _say_where(workdir, time.monotonic() - begin)
+  _say_where(config.data.directory, workdir, time.monotonic() - begin)
   return 0
 
 
@@ -131,7 +131,7 @@ def _evaluate_supervised(experiment):
       print(f"{stage}: left out, the run is a supervised network", flush=True)
 
 
-def _say_where(workdir, seconds):
+def _say_where(data, workdir, seconds):
   places = {
     "configuration": "config.json",
     "checkpoints": "checkpoints",
@@ -142,7 +142,8 @@ def _say_where(workdir, seconds):
     "regressor": "probe/regressor.npz",
     "report": "report.html",
   }
-  print(f"finished in {seconds / 60:.1f} minutes; in {workdir.resolve()}:")
+  print(f"finished in {seconds / 60:.1f} minutes:")
+  print(f"  {'data':14s} {data}")
   for what, name in places.items():
     if (workdir / name).exists():
       print(f"  {what:14s} {workdir / name}")

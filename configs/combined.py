@@ -63,6 +63,11 @@ def mocap_sessions():
   return _with_views("mocap_sessions", sync_flip.VARIANTS["mocap_sessions"]())
 
 
+def own():
+  """Your own synchronised, calibrated cameras: --config.data.path=FOLDER. Measured: not yet."""
+  return _with_views("own", sync_flip.VARIANTS["own"]())
+
+
 def pose2sim_balancing():
   """A real clip of one man and four cameras: --config.data.path=FOLDER."""
   return _with_views("pose2sim_balancing", sync_flip.VARIANTS["pose2sim_balancing"]())
@@ -86,6 +91,7 @@ VARIANTS = {
   "synthetic_sessions": synthetic_sessions,
   "mocap_people": mocap_people,
   "mocap_sessions": mocap_sessions,
+  "own": own,
   "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,
   "human36m": human36m,

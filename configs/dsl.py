@@ -201,6 +201,7 @@ VARIANTS = {
   "diving": diving,
   "ski": ski,
   "p1": p1,
+  "own": video.own,  # here for the methods of several cameras; alone it is configs/video.py
   "pose2sim_balancing": video.pose2sim_balancing,  # the one clip of several cameras
 }
 

@@ -81,6 +81,20 @@ def mocap_sessions():
   return config
 
 
+def own():
+  """Your own synchronised cameras: --config.data.path=FOLDER. P3's gaps are 0.08 s to 2.56 s.
+
+  Crops are centred on what differs from the background. Hardware, time, measured: not yet.
+  """
+  config = _small(dsl.VARIANTS["own"]())
+  config.training.steps = 9_000
+  config.pairs.unit = "s"
+  config.pairs.gap_min = 0.08
+  config.pairs.gap_max = 2.56
+  config.pairs.crop = "difference"
+  return config
+
+
 def pose2sim_balancing():
   """A real clip of one man and four cameras, 60 frames/s; P3's gaps are 5 to 154 frames.
 
@@ -136,6 +150,7 @@ VARIANTS = {
   "smoke": smoke,
   "mocap_people": mocap_people,
   "mocap_sessions": mocap_sessions,
+  "own": own,
   "pose2sim_balancing": pose2sim_balancing,
   "human36m": human36m,
   "human36m_resnet50": human36m_resnet50,

@@ -69,7 +69,7 @@ def main(argv):
 
 def _default_workdir(file, config):
   """runs/FILE_VARIANT; of the user's own videos, one for each folder."""
-  if config.name != "own" or not config.data.path:
+  if config.name.rpartition("@")[2] != "own" or not config.data.path:
     return f"runs/{file}_{config.name}"
   from launch import prepare
 

@@ -86,6 +86,7 @@ def test_every_folder_of_own_videos_has_a_run_of_its_own(tmp_path):
   folders = tmp_path / "a" / "walk", tmp_path / "b" / "walk"
   first, second = (workdir("own", str(folder)) for folder in folders)
   assert first == f"runs/video_{prepare.folder_name(folders[0])}" != second
+  assert workdir("nsd@own", str(folders[0])) == first
   assert workdir("own", "") == "runs/video_own"
   assert workdir("flesh_p0", str(folders[0])) == "runs/video_flesh_p0"
 

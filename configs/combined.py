@@ -32,6 +32,9 @@ def _with_views(base, pairs_of):
   config.pairs = pairs_of.pairs.copy_and_resolve_references()
   config.pairs.crop = "detector"
   config.pairs.background = config.scene.background = "remove"
+  # From the start: views across cameras find people early. From step 1,000 on, as alone, the probe
+  # of validation people was 2 % worse with 2,000 labels and more, and no better with fewer.
+  config.loss_weights.pose2d = (10.0,)
   config.sync_flip.features = "time_variant"
   config.sync_flip.loss_weights.synchronisation = (WEIGHT,)
   config.sync_flip.loss_weights.flip = (WEIGHT,)

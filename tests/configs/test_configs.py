@@ -171,6 +171,7 @@ def test_everything_together_is_dsl_with_pairs_of_views():
     own.model.update({key: both.model[key] for key in ("time_variant", "time_invariant")})
     assert both.scene.background == both.pairs.background == "remove"
     own.scene.background = "remove"
+    own.loss_weights.pose2d = (10.0,)  # from the start
     for section in set(own) - {"methods", "name", "pairs", "sync_flip", "views"}:
       assert both[section] == own[section], (name, section)
     for gap in ("unit", "gap_min", "gap_max"):

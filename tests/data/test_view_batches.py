@@ -106,7 +106,6 @@ def test_crops_of_pairs_are_centred_on_true_boxes_or_on_what_differs(monkeypatch
     if "box_px" in batch:
       batch["box_px"][places] = np.nan
       batch["present"][places] = -1
-      batch["joint_valid"][places] = True
       batch["pose2d_px"][places] = ids[:, None, None] + np.arange(3)[:, None]
 
   pointed = type("Pointed", (Frames,), {"fill": fill_joints})(THREE.index, 3)

@@ -32,8 +32,9 @@ def _with_views(base, pairs_of):
   config.pairs = pairs_of.pairs.copy_and_resolve_references()
   config.pairs.crop = "detector"
   config.pairs.background = config.scene.background = "remove"
-  # From the start: views across cameras find people early. From step 1,000 on, as alone, the probe
-  # of validation people was 2 % worse with 2,000 labels and more, and no better with fewer.
+  # From the start: from step 1,000 on, as in configs/dsl.py, the probe of validation people was 2 %
+  # worse with 2,000 labels and more, and no better with fewer (one training each; the former with a
+  # head that began from random output weights).
   config.loss_weights.pose2d = (10.0,)
   config.sync_flip.features = "time_variant"
   config.sync_flip.loss_weights.synchronisation = (WEIGHT,)
@@ -50,8 +51,9 @@ def synthetic_sessions():
   """Embedded people in takes of 8.7 s.
 
   Hardware, time: one core of an AMD EPYC, 45 minutes. Measured: 148.4, 119.4 and 94.8 mm with 100,
-  500 and all labels; with 2D joints 137.3, 115.4 and 94.2 mm (seed 0, 2026-11-22; the rows combined
-  and combined_pose2d of configs/study.py:synthetic_sessions).
+  500 and all labels; with 2D joints, whose head then began from random output weights, 137.3, 115.4
+  and 94.2 mm (seed 0, 2026-11-22; the rows combined and combined_pose2d of
+  configs/study.py:synthetic_sessions).
   """
   return _with_views("synthetic_sessions", sync_flip.VARIANTS["synthetic_sessions"]())
 

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxpose.evaluation.features import FEATURES
+from jaxpose.evaluation.regressor import ARCHITECTURES
 
 
 def _is_whole(least: int) -> Callable[[Any], bool]:
@@ -121,7 +122,7 @@ _KINDS: dict[str, _Kind] = {
   "supervised.label_count": (_is_label_count, "a number, a share, or 0 for all"),
   "supervised.mirror": (lambda value: _is_number(value) and 0 <= value <= 1, "from 0 to 1"),
   "export.checkpoint": _is_one_of("best", "last"),
-  "probe.regressor": _is_one_of("mlp", "residual", "linear"),
+  "probe.regressor": _is_one_of(*ARCHITECTURES),
   "methods": (_is_row(_is_text, least=1), "a list of texts"),
   **dict.fromkeys(
     (
@@ -135,10 +136,7 @@ _KINDS: dict[str, _Kind] = {
   "training.profile_steps": (_is_span, "(first step, last step), or ()"),
   "optimiser.boundaries": (_is_row(_is_pair), "((step, factor), ...)"),
   "model.decoder.stage_channels": (_is_row(_is_whole(1), least=1), "a list of whole numbers"),
-  "probe.features": (
-    lambda value: value in FEATURES,
-    f"one of {', '.join(FEATURES)}",
-  ),
+  "probe.features": _is_one_of(*FEATURES),
   "probe.seeds": (_is_row(_is_whole(0), least=1), "a list of whole numbers"),
   "probe.label_counts": (_is_row(_is_label_count, least=1), "numbers, shares, or all"),
 }

@@ -130,10 +130,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
   except (flags.Error, *_CONFIG_ERRORS, *_INPUT_ERRORS) as error:
     if os.environ.get(VERBOSE):
       raise
-    broken = isinstance(error, (NameError, SyntaxError))
-    unknown = isinstance(error, (AttributeError, KeyError))
-    what = "the configuration is no Python file that runs: " if broken else ""
-    what = "the configuration has no such value: " if unknown else what
+    what = ""
+    if isinstance(error, (NameError, SyntaxError)):
+      what = "the configuration is no Python file that runs: "
+    elif isinstance(error, (AttributeError, KeyError)):
+      what = "the configuration has no such value: "
     print(f"error: {what}{plain(error)}", file=sys.stderr)
     sys.exit(2)
 

@@ -51,11 +51,11 @@ def choose(runs, rows):
   there = {run.row for run in runs}
   if unknown := sorted(set(rows) - there):
     raise ValueError(f"--rows names {', '.join(unknown)}: there are {', '.join(sorted(there))}")
-  wanted = {id(run) for run in runs if not rows or run.row in rows}
-  for run in runs:
-    while id(run) in wanted and (run := run.after):
-      wanted.add(id(run))
-  return [run for run in runs if id(run) in wanted]
+  chosen = [run for run in runs if not rows or run.row in rows]
+  for run in chosen:  # grows meanwhile
+    if run.after is not None and run.after not in chosen:
+      chosen.append(run.after)
+  return [run for run in runs if run in chosen]
 
 
 def _seeds(config, row):

@@ -52,7 +52,7 @@ def labelled_boxes(frames: Mapping[str, Any]) -> Float[np.ndarray, "N 4"]:
 
 
 def boxes_around_joints(pose2d_px: Float[np.ndarray, "N J 2"]) -> Float[np.ndarray, "N 4"]:
-  """(min x, min y, max x, max y) over the known, finite joints; NaN where fewer than two are.
+  """(min x, min y, max x, max y) over the finite joints; NaN where fewer than two are.
 
   A little too small for a person: hands, feet and the head's top reach beyond the joints.
   """

@@ -74,7 +74,7 @@ class ResidualMLP(nn.Module):
   """Linear in, blocks x + drop(relu(W₂ drop(relu(W₁ x)))), linear out: [N, D] -> [N, outputs].
 
   A new network gives 0, the mean pose: nothing norms what the blocks add up, and few labels do not
-  undo its first guess.
+  undo a random first guess.
   """
 
   architecture: Architecture

@@ -42,7 +42,7 @@ class ResidualMLP(nn.Module):
   """Linear layer, blocks x + ReLU(L(ReLU(L(x)))), linear output (P2 §S.1.1: 3 blocks of 1024).
 
   A new network gives 0: nothing norms what the blocks add up, and with random output weights it
-  began 20 times as far off as the mean and took most of a short training to come back.
+  began some 20 times as far off as the mean pose.
   """
 
   features: int

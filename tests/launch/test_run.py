@@ -121,6 +121,7 @@ def test_an_error_of_the_system_comes_with_what_to_do(capsys):
   for number, words in (
     (errno.ENOSPC, "free some space and run the same command again"),
     (errno.EROFS, "name a folder that can be written"),
+    (errno.EEXIST, "a file lies where a folder is needed"),
     (errno.ENOTDIR, "a file lies where a folder is needed"),
     (errno.ENOENT, "cannot be made: name another"),
   ):

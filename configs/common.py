@@ -43,7 +43,7 @@ def _data() -> ConfigDict:
   data.also = ()  # more prepared data sets whose train split is trained on too
   data.train_split = "train"
   data.validation_split = "validation"
-  data.test_split = "test"
+  data.test_split = "test"  # "test|train": the first of them that the data have
   data.image_size = (500, 500)  # height, width
   data.workers = 8
   data.prefetch = 4

@@ -17,8 +17,8 @@ def own():
   config = common.small(common.paper())
   config.data.source = "videos"
   config.data.variant = "own"
-  config.data.validation_split = "train"
-  config.data.test_split = "train"
+  config.data.validation_split = "validation|train"  # the first that the takes have
+  config.data.test_split = "test|train"
   config.sampling.unit = "s"
   config.sampling.near_max = 0.2
   config.sampling.far_min = 1.0
@@ -35,6 +35,7 @@ def _clip(variant, image_size, near_max, far_min):
   config = own()
   config.data.variant = variant
   config.data.image_size = image_size
+  config.data.validation_split = "train"
   config.data.test_split = "test"
   config.sampling.unit = "frames"
   config.sampling.near_max = float(near_max)

@@ -24,7 +24,8 @@ def prepare_dataset(name: str, config_name: str, out_dir: str | Path, **options:
     name: one of `source_names`.
     config_name: which of its configurations; for videos: what to call the new data set.
     out_dir: the folder of prepared data sets.
-    **options: for videos those of `prepare_videos` (`path` above all); for others, fields of the
+    **options: for videos those of `prepare_videos` (`path` above all) and `complete`: is a take
+      that cannot be used an error (the default), or named and left out; for others, fields of the
       configuration to change.
 
   Raises:
@@ -52,11 +53,11 @@ def _prepare_videos(config_name: str, out_dir: str | Path, options: dict[str, An
   from datasets.video_folder.prepare import prepare_videos
 
   known = dict(options)
-  path = known.pop("path", "")
+  path, complete = known.pop("path", ""), known.pop("complete", True)
   if not path:
     raise ValueError("name the folder of the videos: --path=DIR, or --config.data.path=DIR")
   report = prepare_videos(path, out_dir, config_name=config_name, **known)
-  if report.skipped or report.directory is None:
+  if report.directory is None or (complete and report.skipped):
     reasons = "; ".join(report.skipped.values())
     raise ValueError(f"{len(report.skipped)} takes cannot be used: {reasons}")
   return report.directory

@@ -117,8 +117,9 @@ def _parse_setting(text):
 def prepare_source(data, root):
   """Prepares what a configuration's `data` asks for: its `source`, `variant` and `path`.
 
-  Videos whose variant has a description of takes in configs/real are prepared by that; others under
-  a name of their own for each folder, see `folder_name`.
+  Videos whose variant has a description of takes in configs/real are prepared by that, all of them;
+  others under a name of their own for each folder, see `folder_name`, and without the takes that
+  cannot be used.
   """
   from datasets import registry
 
@@ -129,6 +130,7 @@ def prepare_source(data, root):
     options["takes_file"] = str(described)
   elif data.source in registry.VIDEOS and data.path:
     name = folder_name(data.path)
+    options["complete"] = False
   return registry.prepare_dataset(data.source, name, root, **options)
 
 

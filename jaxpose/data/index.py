@@ -21,6 +21,10 @@ LABELS = (*records.LABEL_FIELDS, "K")  # that a data set may have of a frame
 def open_dataset(directory: str | Path, split: str) -> "Dataset":
   """Opens one split of a prepared data set; reads no frames yet.
 
+  Args:
+    directory: of the data set.
+    split: its name; or several, such as "test|train": the first of them that the data set has.
+
   Raises:
     FileNotFoundError: the folder, the split or a shard is missing.
     ValueError: a file is damaged, or of another format version.
@@ -30,6 +34,8 @@ def open_dataset(directory: str | Path, split: str) -> "Dataset":
     raise FileNotFoundError(
       f"no prepared data set in {directory}: dataset_info.json is missing; run launch/prepare.py"
     )
+  there = _split_names(directory)
+  split = next((name for name in split.split("|") if name in there), split)
   description = _load_description(directory, split)
   index = _load_index(directory, split, description)
   shards, lengths = _find_shards(directory, split)
@@ -41,11 +47,15 @@ def open_dataset(directory: str | Path, split: str) -> "Dataset":
   return Dataset(directory, split, index, description, shards, lengths)
 
 
+def _split_names(directory: Path) -> list[str]:
+  return sorted(p.stem.removeprefix("sequences_") for p in directory.glob("sequences_*.json"))
+
+
 def _load_description(directory: Path, split: str) -> dict[str, Any]:
   path = directory / f"sequences_{split}.json"
   if not path.exists():
-    found = sorted(p.stem.removeprefix("sequences_") for p in directory.glob("sequences_*.json"))
-    raise FileNotFoundError(f"{directory} has no split {split!r}; it has {', '.join(found)}")
+    there = ", ".join(_split_names(directory))
+    raise FileNotFoundError(f"{directory} has no split {split!r}; it has {there}")
   try:
     description = files.load_json(path)
   except ValueError as error:

@@ -207,6 +207,18 @@ def test_missing_folder_and_split_are_named(folder, dataset):
     open_dataset(dataset.directory, "valid")
 
 
+@pytest.mark.parametrize(
+  ("several", "first"), [("validation|train", "train"), ("test|train", "test")]
+)
+def test_the_first_split_that_there_is_of_several(dataset, several, first):
+  assert open_dataset(dataset.directory, several).split == first
+
+
+def test_none_of_several_splits_is_named(dataset):
+  with pytest.raises(FileNotFoundError, match=r"no split 'valid\|trial'; it has test, train"):
+    open_dataset(dataset.directory, "valid|trial")
+
+
 def test_missing_files_are_named(copy):
   shard = sorted(copy.glob("*train*array_record*"))[1]
   shard.unlink()

@@ -9,6 +9,7 @@ import pytest
 from launching import ROOT, run_job
 
 from datasets import registry
+from jaxpose.data.index import open_dataset
 from launch import prepare
 
 
@@ -80,6 +81,32 @@ def test_every_folder_of_videos_has_a_data_set_of_its_own(tmp_path):
     assert prepare.prepare_source(data, tmp_path / "out") == made[-1]
   assert made[0] != made[1]
   assert all(directory.is_dir() and "walk_" in directory.parent.name for directory in made)
+
+
+@pytest.fixture
+def half_damaged(tmp_path):
+  folder = tmp_path / "in"
+  folder.mkdir()
+  write_video(folder / "good.avi", 3)
+  (folder / "bad.mp4").write_bytes(b"no video")
+  return types.SimpleNamespace(source="videos", variant="own", path=str(folder))
+
+
+def test_own_videos_are_used_but_for_the_damaged(half_damaged, tmp_path, capsys):
+  directory = prepare.prepare_source(half_damaged, tmp_path / "out")
+  assert [s["name"] for s in open_dataset(directory, "train").sequences] == ["good"]
+  assert "skipped take 'bad'" in capsys.readouterr().out
+  (tmp_path / "in" / "good.avi").unlink()
+  with pytest.raises(ValueError, match=r"1 takes cannot be used.*bad\.mp4"):
+    prepare.prepare_source(half_damaged, tmp_path / "out2")
+
+
+def test_takes_of_a_described_clip_are_used_all_or_none(half_damaged, tmp_path, monkeypatch):
+  text = (f'[[take]]\nname = "{name}"\nvideo = "{name}"\n' for name in ("good.avi", "bad.mp4"))
+  (tmp_path / "own.toml").write_text("".join(text))
+  monkeypatch.setattr(prepare, "_DESCRIPTIONS", tmp_path)
+  with pytest.raises(ValueError, match=r"1 takes cannot be used.*bad\.mp4"):
+    prepare.prepare_source(half_damaged, tmp_path / "out")
 
 
 def test_registry_prepares_by_name(tmp_path):

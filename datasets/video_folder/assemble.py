@@ -1,6 +1,7 @@
 """From staged cameras, calibration, labels and backgrounds to the sequences of a data set."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class TakeData:
     take: its description.
     fps: of the source.
     frame: [n] frames that all cameras have.
+    time_s: [n] when they were: the first camera's times, for all cameras one clock.
     rows: camera name -> [n] rows of its staged frames.
     cameras: camera name -> staged frames.
     calibrated: camera name -> camera of the stored frames, where there is one.
@@ -32,6 +34,7 @@ class TakeData:
   take: Take
   fps: float
   frame: Int[np.ndarray, " n"]
+  time_s: Float[np.ndarray, " n"]
   rows: Mapping[str, Int[np.ndarray, " n"]]
   cameras: Mapping[str, StagedCamera]
   calibrated: Mapping[str, Camera]
@@ -51,6 +54,7 @@ def open_take(take: Take, folder: Path, staging_folder: Path) -> TakeData:
   frame = common_frames(take, cameras)
   rows = {name: np.searchsorted(staged.frame, frame) for name, staged in cameras.items()}
   fps = float(next(iter(cameras.values())).meta["fps"])
+  time_s = _shared_clock(take, cameras, rows, fps)
   calibrated = _open_cameras(take, folder, cameras)
   projections: dict[str, labels.Projection] = {}
   joints: tuple[str, ...] = ()
@@ -72,7 +76,28 @@ def open_take(take: Take, folder: Path, staging_folder: Path) -> TakeData:
       if name in calibrated:
         where = f"take {take.name!r}, camera {name!r}, {folder / take.labels}"
         projections[name] = labels.project_labels(points, calibrated[name], where)
-  return TakeData(take, fps, frame, rows, cameras, calibrated, projections, joints)
+  return TakeData(take, fps, frame, time_s, rows, cameras, calibrated, projections, joints)
+
+
+def _shared_clock(
+  take: Take,
+  cameras: Mapping[str, StagedCamera],
+  rows: Mapping[str, Int[np.ndarray, " n"]],
+  fps: float,
+) -> Float[np.ndarray, " n"]:
+  """The first camera's times. Warns where another's are over half a frame away from them."""
+  times = {name: staged.time_s[rows[name]] for name, staged in cameras.items()}
+  clock = times[next(iter(times))]
+  for name, own in times.items():
+    apart = float(np.abs(own - clock).max(initial=0.0))
+    if take.cameras_align == "" and apart > 0.5 / fps:
+      warnings.warn(
+        f"take {take.name!r}: frames of one number are up to {apart:.3f} s apart by the clock of"
+        f" camera {name!r}, and are taken for one instant: say cameras_align = 'time', or 'frame'"
+        " if one clock triggers the cameras",
+        stacklevel=2,
+      )
+  return clock
 
 
 def _points_of_frames(
@@ -155,7 +180,7 @@ def _build_track(
     camera=data.calibrated.get(name),
     images=_Images(staged, rows),
     frame=frame.astype(np.int32),
-    time_s=staged.time_s[rows],
+    time_s=data.time_s[inside],
     background=image,
     homography=None if homography is None else homography[rows],
     falling=in_ranges(frame, data.take.falling),

@@ -23,7 +23,8 @@ from jaxpose.data import video
 from jaxpose.data.records import decode_image, encode_jpeg
 
 _MOST_FRAMES = 10_000_000  # of a video, four days of it: a damaged header promises any number
-_VERSION = 1  # of the staged format: raised when its meaning changes
+_ROUNDED = 0.005  # of a rate in a header, at most
+_VERSION = 2  # of the staged format: raised when its meaning changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,7 @@ def file_state(path: Path) -> tuple[str, int, int]:
 
 _STAGE_FIELDS = (
   *("trim", "trim_s", "every", "fps", "source_fps", "image_size", "rotate", "roi", "offset_s"),
+  "cameras_align",
 )
 
 
@@ -124,10 +126,24 @@ def plan_frames(take: Take, infos: Mapping[str, video.VideoInfo], camera: str) -
   start = bounds[0] if bounds else 0
   stop = bounds[1] if len(bounds) > 1 else None
   every = max(1, round(fps / take.fps)) if take.fps else take.every
-  offsets = [take.of_camera("offset_s", name) for name in take.videos]
-  rates = [info.fps for info in infos.values()]
-  by_time = any(offsets) or max(rates) > 1.005 * min(rates)
+  by_time = _align_by_time(take, list(infos.values()), stop)
   return Plan(fps, start, stop, every, by_time, infos[camera].fps)
+
+
+def _align_by_time(take: Take, infos: Sequence[video.VideoInfo], stop: int | None) -> bool:
+  """Whether equal numbers are other instants: see `Take.cameras_align`.
+
+  Files of one length are of cameras that one clock triggers, however their headers round the rate.
+  """
+  if take.cameras_align or len(infos) == 1:
+    return take.cameras_align == "time"
+  if any(take.of_camera("offset_s", name) for name in take.videos):
+    return True
+  rates, counts = [info.fps for info in infos], [info.promised_frames for info in infos]
+  drift = max(rates) / min(rates) - 1  # frames a frame
+  if min(counts) == max(counts):
+    return drift > _ROUNDED
+  return drift * min(stop or max(counts), max(counts)) > 0.5
 
 
 def _select(job: StageJob, plan: Plan, promised: int) -> Iterator[tuple[int, float, np.ndarray]]:

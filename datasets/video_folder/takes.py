@@ -52,6 +52,9 @@ class Take:
     rotate: clockwise turn in degrees on top of the file's rotation metadata, per camera or one.
     roi: [x, y, width, height] px of the turned frame to keep, per camera or one.
     offset_s: added to a camera's times to get the take's: a camera that started late has more.
+    cameras_align: "frame": frames of one number are of one instant; "time": those nearest in time
+      by their files' clocks; "": by time where there are offsets or the rates of files of unequal
+      length part by more than half a frame in the take (60 and 59.94 frames/s do in 8.3 s).
     length_tolerance: how much shorter than the longest a camera may be, as a share.
     calibration: one file, or camera name -> file.
     calibration_names: camera name -> its name in the calibration file, where they differ.
@@ -83,6 +86,7 @@ class Take:
   rotate: Any = 0
   roi: Any = ()
   offset_s: Any = 0.0
+  cameras_align: str = ""
   length_tolerance: float = 0.05
   calibration: Any = ""
   calibration_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -133,7 +137,7 @@ _PER_CAMERA = (
 _TYPES: dict[str, tuple[type, ...]] = {
   **dict.fromkeys(("name", "subject", "action", "calibration_units", "labels", "room"), (str,)),
   **dict.fromkeys(("labels_units", "labels_axes", "labels_align", "background"), (str,)),
-  "background_from": (str,),
+  **dict.fromkeys(("background_from", "cameras_align"), (str,)),
   **dict.fromkeys(("every", "image_size"), (int,)),
   **dict.fromkeys(("fps", "source_fps", "length_tolerance"), (int, float)),
   **dict.fromkeys(("labels_fps", "labels_start"), (int, float)),
@@ -177,6 +181,11 @@ def check_take(take: Take, where: str) -> None:
     raise TakeError(f"{where}: background must be one of {', '.join(METHODS)}")
   if take.labels_align not in ("time", "frame"):
     raise TakeError(f"{where}: labels_align must be 'time' or 'frame', not {take.labels_align!r}")
+  if take.cameras_align not in ("", "time", "frame"):
+    raise TakeError(f"{where}: cameras_align must be 'time' or 'frame', not {take.cameras_align!r}")
+  offsets = [take.of_camera("offset_s", camera) for camera in take.videos]
+  if take.cameras_align == "frame" and any(offsets):
+    raise TakeError(f"{where}: cameras_align = 'frame' leaves no use for offset_s")
   if take.labels and not take.calibration:
     raise TakeError(f"{where}: labels without a calibration cannot be brought into the cameras")
   if take.every < 1 or take.image_size < 16 or (take.every > 1 and take.fps):

@@ -163,6 +163,42 @@ def test_offset_aligns_a_late_camera(tmp_path):
   ]
 
 
+def write_clock(path, count, fps, *, header=None):
+  """Frames whose grey is 50 times the seconds since the start, from 0 on again after 200."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  code = cv2.VideoWriter_fourcc(*"MJPG")
+  writer = cv2.VideoWriter(str(path), code, header or fps, (32, 32))
+  for i in range(count):
+    writer.write(np.full((32, 32, 3), round(50 * i / fps % 200), np.uint8))
+  writer.release()
+
+
+@pytest.mark.parametrize(("align", "apart"), [("", 0), ("frame", 1), ("time", 0)])
+def test_cameras_of_nearly_one_rate_are_aligned_by_time(tmp_path, align, apart):
+  folder, overrides = tmp_path / "in", {"cameras_align": align, "length_tolerance": 0.1}
+  write_clock(folder / "walk_a.avi", 400, 10.0)
+  write_clock(folder / "walk_b.avi", 399, 9.96)  # frame 399 is 0.16 s, 1.6 frames, late
+  report, text = prepare(folder, tmp_path / "out", pattern="{take}_{camera}", overrides=overrides)
+  found = read(report.directory, "train")[2]
+  grey = [float(records.decode_image(r["image"]).mean()) for r in found]
+  a, b = np.reshape(grey, (2, -1))[:, -1] / 50  # s
+  np.testing.assert_allclose(b - a, 0.16 * apart, atol=0.051 + 0.02)  # half a frame, and JPEG
+  times = np.reshape([float(r["time_s"]) for r in found], (2, -1))
+  np.testing.assert_array_equal(times[0], times[1])
+  assert "by the clock of camera" not in text  # it was said how, or they were aligned
+
+
+def test_cameras_that_one_clock_triggers_may_have_headers_that_differ(tmp_path):
+  for name, rate in (("walk_a", 10.0), ("walk_b", 9.96)):
+    write_clock(tmp_path / "in" / f"{name}.avi", 160, 10.0, header=rate)
+  report, text = prepare(tmp_path / "in", tmp_path / "out", pattern="{take}_{camera}")
+  found = read(report.directory, "train")[2]
+  a, b = np.reshape([records.decode_image(r["image"]).mean() for r in found], (2, 160))
+  np.testing.assert_array_equal(a, b)
+  assert "up to 0.064 s apart by the clock of camera 'b'" in text  # 159 (1 / 9.96 - 1 / 10)
+  assert found[-1]["time_s"] == found[159]["time_s"]
+
+
 def test_cameras_of_unequal_length_are_refused(tmp_path):
   folder, _ = two_cameras(tmp_path, b=6)
   report, text = prepare(folder, tmp_path / "out")
@@ -319,6 +355,8 @@ def test_a_range_outside_of_the_take_is_an_error(tmp_path):
     ("roi = { c = [0, 0, 20, 20] }", "names 'c'"),
     ("labels_align = 'both'", "labels_align"),
     ("trim = [9, 3]", "trim"),
+    ("cameras_align = 'clock'", "cameras_align must be"),
+    ("cameras_align = 'frame'\noffset_s = { b = 0.1 }", "leaves no use for offset_s"),
   ],
 )
 def test_mistakes_in_the_description_are_named(tmp_path, extra, match):

@@ -163,7 +163,7 @@ def load_perceptual(config: ConfigDict) -> tuple[Any, Variables] | None:
   if not config.scene.decode:
     return None
   if not path:
-    if _ever_positive(loss_weight("perceptual", config.loss_weights.perceptual)):
+    if ever_weighs(config.loss_weights.perceptual):
       print(
         "no perceptual loss: config.model.perceptual_weights names no torchvision-format file of"
         " a ResNet-18; the run goes on without it",
@@ -359,5 +359,7 @@ def _tuple(values: Any) -> Any:
   return tuple(values) if isinstance(values, (list, tuple)) else values
 
 
-def _ever_positive(pieces: Any) -> bool:
+def ever_weighs(weight: Any) -> bool:
+  """Is a loss weight, as `loss_weight` takes it, above 0 at any step?"""
+  pieces = loss_weight("", weight)
   return pieces > 0 if isinstance(pieces, float) else any(value > 0 for _, value in pieces)

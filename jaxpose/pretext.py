@@ -1,11 +1,11 @@
 """What a run of synchronisation and flip knows of its own task, from its embeddings (P3 §4.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxpose import provenance
+from jaxpose import building, provenance
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import protocols, synchronisation
 from jaxpose.evaluation.synchronisation import Head, Retrieval, Views
@@ -30,17 +30,22 @@ def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict
     exported: embeddings of its train and test splits, or of one.
 
   Returns:
-    Plain values for JSON; or "left_out", why, where the checkpoint is not the exported one.
+    Plain values for JSON; or "left_out", why, where the checkpoint is not the exported one or
+    synchronisation was not learned.
   """
   if next(iter(experiment.config.methods)) != METHOD:
     return None
+  if not building.ever_weighs(experiment.config.sync_flip.loss_weights.synchronisation):
+    return {"left_out": "synchronisation was not learned: its loss has no weight"}
   variables = experiment.restore("")
   weights = provenance.digest_weights(variables)
   if any(provenance.differ(provenance.weights_of(e), weights) for e in exported.values()):
     return {"left_out": "the embeddings are of another checkpoint: launch/export.py makes them"}
   head = read_head(variables, experiment.config.sync_flip.fusion)
   found: dict[str, Any] = {"accuracy": {}}
-  for split, embeddings in exported.items():
+  apart = {experiment.dataset(name).split: name for name in exported}  # one where test is train
+  for split in apart.values():
+    embeddings = exported[split]
     curve = synchronisation.accuracy_by_gap(gather_views(embeddings), head, pairs=PAIRS, seed=seed)
     found["accuracy"][split] = [point._asdict() for point in curve]
   split = "test" if "test" in exported else "train"
@@ -52,7 +57,8 @@ def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict
     found["other_camera"] = errors._asdict() | {"shown": _shown([retrieval], views, views)}
   if {"train", "test"} <= set(exported):
     root = experiment.dataset("train").skeleton.root
-    found["other_subjects"] = _other_subjects(exported, head, root, seed)
+    others = _other_subjects(exported, head, root, seed)
+    found |= {} if others is None else {"other_subjects": others}
   return found
 
 
@@ -75,28 +81,50 @@ def gather_views(embeddings: Mapping[str, Any]) -> Views:
 
 def _other_subjects(
   exported: Exported, head: Head, root: tuple[int, ...], seed: int
-) -> dict[str, Any]:
-  """The best frame of each of a few training subjects for test frames, and how near its pose is."""
+) -> dict[str, Any] | None:
+  """The best frame of each of a few other people for test frames, and how near its pose is.
+
+  None where the training frames show nobody else.
+  """
   train, test = exported["train"], exported["test"]
   rng = np.random.default_rng(seed)
   rows = _usable(test)
   queries = np.sort(rng.choice(rows, min(QUERIES, len(rows)), replace=False))
   candidates = evenly_spread(_usable(train), CANDIDATES)
-  subject = np.asarray(train["subject"])[candidates]
-  groups = [candidates[subject == s] for s in evenly_spread(np.unique(subject), SUBJECTS)]
-  answers = synchronisation.find_in_others(
-    test["time_variant"], queries, train["time_variant"], [candidates, *groups], head
-  )
-  best, each = answers[0], answers[1:]
-  random = rng.choice(candidates, len(queries))
+  asked, there = _people(test, queries), _people(train, candidates)
+  others = {one: np.unique(there[there != one]) for one in np.unique(asked).tolist()}
+  others = {one: names for one, names in others.items() if len(names)}
+  if not others:
+    return None
+  count = min(SUBJECTS, *map(len, others.values()))
+  parts = []  # for each person who is asked for: best of all, best of each of a few
+  random = []
+  for one, names in others.items():
+    allowed = candidates[there != one]
+    groups = [allowed, *(candidates[there == s] for s in evenly_spread(names, count))]
+    mine = queries[asked == one]
+    vectors = (test["time_variant"], mine, train["time_variant"])
+    parts.append(synchronisation.find_in_others(*vectors, groups, head))
+    random.append(rng.choice(allowed, len(mine)))
+  best, *each = [_join(answers) for answers in zip(*parts, strict=True)]
   views = [gather_all(exported[split]) for split in ("test", "train")]
   return {
-    "queries": len(queries),
+    "queries": len(best.query),
     "frames": len(candidates),
-    "found": _distances(test, train, queries, best.found, root),
-    "random": _distances(test, train, queries, random, root),
+    "found": _distances(test, train, best.query, best.found, root),
+    "random": _distances(test, train, best.query, np.concatenate(random), root),
     "shown": _shown(each, *views),
   }
+
+
+def _people(embeddings: Mapping[str, Any], rows: np.ndarray) -> np.ndarray:
+  """Names of the subjects of rows: their numbers differ from split to split."""
+  names = np.asarray(embeddings["subject_names"])
+  return names[np.asarray(embeddings["subject"])[rows]]
+
+
+def _join(parts: Sequence[Retrieval]) -> Retrieval:
+  return Retrieval(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _usable(embeddings: Mapping[str, Any]) -> np.ndarray:

@@ -19,25 +19,28 @@ VARIABLES = {
 }
 
 
-def make_run(methods=("sync_flip",)):
-  config = ml_collections.ConfigDict({"methods": methods, "sync_flip": {"fusion": "mult"}})
-  dataset = made_up_run.Dataset()
-  return types.SimpleNamespace(
-    config=config, restore=lambda which: VARIABLES, dataset=lambda split: dataset
-  )
+def make_run(methods=("sync_flip",), *, weight=(1.0,), splits=("train", "test")):
+  own = {"fusion": "mult", "loss_weights": {"synchronisation": weight}}
+  config = ml_collections.ConfigDict({"methods": methods, "sync_flip": own})
+  datasets = {}
+  for role, name in zip(("train", "test"), splits, strict=True):
+    datasets[role] = made_up_run.Dataset()
+    datasets[role].split = name
+  return types.SimpleNamespace(config=config, restore=lambda which: VARIABLES, dataset=datasets.get)
 
 
-def make_export(seed):
+def make_export(seed, people=("anna", "bert", "carl")):
   """Vectors at random; the subjects of the two splits are other people."""
   dataset = made_up_run.Dataset()
   arrays = made_up_run.embeddings(dataset, weights=provenance.digest_weights(VARIABLES))
   rng = np.random.default_rng(seed)
   arrays["time_variant"] = rng.normal(size=(36, 4)).astype(np.float32)
   arrays["pose3d_mm"] = rng.normal(0, 200, (36, 3, 3)).astype(np.float32)
+  arrays["subject_names"] = np.array(people)
   return arrays
 
 
-EXPORTED = {"train": make_export(0), "test": make_export(1)}
+EXPORTED = {"train": make_export(0), "test": make_export(1, ("dora", "emil", "fred"))}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,32 @@ def test_the_frame_that_fits_best_is_that_of_the_head(found):
     ]
     assert answer["probability"] == pytest.approx(1 / (1 + np.exp(-logits.max())), rel=1e-5)
   assert set(found["other_subjects"]["found"]) == {"N-MPJPE/3 joints", "P-MPJPE/3 joints"}
+
+
+def test_nobody_is_found_for_himself(found):
+  # dora is the third in training, the first here: only anna and bert are others to her
+  train = make_export(0, ("anna", "bert", "dora"))
+  test = EXPORTED["test"]
+  partly = pretext.evaluate_pretext(make_run(), {"train": train, "test": test})["other_subjects"]
+  assert partly["queries"] == found["other_subjects"]["queries"] == 30
+  for line in partly["shown"]:
+    people = [train["subject_names"][a["sequence"]] for a in line["found"]]  # one in each sequence
+    assert people == (["anna", "bert"] if line["query"]["sequence"] == 0 else ["anna", "dora"])
+
+
+def test_one_person_has_no_others_and_one_split_one_curve():
+  alone = {name: make_export(0, ("anna", "anna", "anna")) for name in ("train", "test")}
+  found = pretext.evaluate_pretext(make_run(splits=("train", "train")), alone)
+  assert "other_subjects" not in found
+  assert list(found["accuracy"]) == ["test"]
+  titles = [table.title for table in shown.pretext_tables(found)]
+  assert titles == ["Are two views of one instant?", "The same instant in another camera"]
+
+
+def test_what_was_not_learned_is_not_measured():
+  left = pretext.evaluate_pretext(make_run(weight=(0.0,)), EXPORTED)
+  assert set(left) == {"left_out"}
+  assert "was not learned" in left["left_out"]
 
 
 def test_other_methods_and_other_weights_are_left_alone():

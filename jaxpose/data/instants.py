@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int
 
 from jaxpose.data.clock import Clock, make_clock
 from jaxpose.data.columns import Index
+from jaxpose.data.records import EMPTY
 
 _FOREVER = 1 << 40  # ticks
 
@@ -91,13 +92,17 @@ def other_tracks(
 
 
 def same_instant(table: Instants, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n cameras"]:
-  """Ids of the frames of `other_tracks` with the same frame number; -1 where there is none."""
+  """Ids of the frames of `other_tracks` with the same frame number; -1 where there is none.
+
+  Nor is there one where either of the two is known to show nobody.
+  """
   index = table.clock.index
   tracks, other = other_tracks(table, ids)
   number = table.frames.ticks(ids)[:, None]
   place = table.frames.seek(tracks, number, "left")
   place = np.minimum(place, index.start[tracks] + index.length[tracks] - 1)
-  return np.where(other & (index.frame[place] == number), place, -1)
+  peopled = (index.present[place] != EMPTY) & (index.present[ids] != EMPTY)[:, None]
+  return np.where(other & (index.frame[place] == number) & peopled, place, -1)
 
 
 def apart(

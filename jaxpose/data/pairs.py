@@ -16,6 +16,7 @@ from jaxpose.data.instants import (
   other_tracks,
   same_instant,
 )
+from jaxpose.data.records import EMPTY
 from jaxpose.data.sampling import chunks
 
 # Streams of random numbers: every kind of draw has its own.
@@ -54,6 +55,8 @@ def build_pairs(
 ) -> Pairs:
   """Finds the frames that may be the first of a pair of each kind.
 
+  Frames that are known to show nobody are never first, nor of a pair of one instant.
+
   Args:
     index: of a split.
     gap_min, gap_max: of unsynchronised pairs, gap_min < |Δt| < gap_max (P3 §3.1).
@@ -76,7 +79,8 @@ def build_pairs(
     small = ids.astype(none.dtype)
     synchronised.append(small[(same_instant(table, ids) >= 0).any(axis=1)])
     if probabilities[UNSYNCHRONISED] > 0:
-      unsynchronised.append(small[_other_instants(table, ids)[1].sum(axis=(1, 2)) > 0])
+      partners = _other_instants(table, ids)[1].sum(axis=(1, 2))
+      unsynchronised.append(small[(partners > 0) & (index.present[ids] != EMPTY)])
   same, other = np.concatenate(synchronised), np.concatenate(unsynchronised)
   names = ("synchronised", "unsynchronised", "flipped")
   for name, probability, references in zip(names, probabilities, (same, other, same)):

@@ -257,10 +257,13 @@ def _features(
 def _render(
   networks: _Networks, variables: Variables, batch: dict[str, Any]
 ) -> dict[str, Float[Array, "N ..."]]:
-  """Presence is 1: without a reconstruction nothing tells an empty frame."""
+  """Presence is whether there is a box: 0 where crops follow a subject and none is found.
+
+  On a detector's boxes it is 1: without a reconstruction nothing tells an empty frame.
+  """
   options = networks.options
   images = batching.to_float(batch["image"])
-  boxes, _ = _boxes(networks, variables, images, batch, jnp.zeros((len(images), 3)))
+  boxes, known = _boxes(networks, variables, images, batch, jnp.zeros((len(images), 3)))
   treated = backgrounds.keep_or_remove(options.background, images, batch, options.threshold)
   crops = stn.crop(treated, boxes, networks.size, form=networks.scene.stn_form)
   look = nn.apply(functools.partial(_features, networks), networks.scene)
@@ -270,7 +273,7 @@ def _render(
     "crop": crops,
     "time_variant": features,
     "time_invariant": jnp.zeros((len(images), 0)),
-    "presence": jnp.ones(len(images)),
+    "presence": known.astype(jnp.float32),
   }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_data import make_index
 
-from jaxpose.data import sampling
+from jaxpose.data import records, sampling
 from jaxpose.data.views import ViewsConfig, build_source_views, build_views, sample_views
 
 # sequence 0 has three cameras that miss frames, 1 has one, 2 has two that never overlap
@@ -40,6 +40,14 @@ def test_views_are_exactly_those_allowed(gap_min, gap_max):
   assert allowed
   assert set(draw(table)) == allowed
   np.testing.assert_array_equal(table.references, sorted({row[0] for row in allowed}))
+
+
+def test_empty_frames_are_no_views():
+  index = make_index(TRACKS, sequences=SEQUENCES)
+  allowed = enumerate_views(lambda gap: gap > 1)
+  empty = next(iter(sorted(allowed)))[3]
+  index.present[empty] = records.EMPTY
+  assert set(draw(build_views(index, gap_min=1))) == {row for row in allowed if empty not in row}
 
 
 def test_tables_made_a_few_frames_at_a_time_are_the_same(monkeypatch):

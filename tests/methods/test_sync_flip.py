@@ -219,6 +219,7 @@ def test_frames_without_a_known_subject_are_seen_whole(made):
   frames["subject_px"][1] = np.nan
   found = method.embed(variables, frames)
   np.testing.assert_array_equal(found["box"][1], [1, 1, 0, 0])
+  np.testing.assert_array_equal(found["presence"], [1, 0, 1, 1])  # and count as empty
   assert np.isfinite(found["time_variant"]).all()
   del frames["subject_px"]
   with pytest.raises(ValueError, match="give subject_px"):

@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxpose import geometry, provenance
+from jaxpose import geometry, own_poses, provenance
 from jaxpose.data import transforms
 from jaxpose.evaluation.features import feature_column
 from jaxpose.evaluation.presence import PresenceCalibration, estimate_presence
 from jaxpose.evaluation.regressor import Regressor, load_regressor
+from jaxpose.own_poses import OwnPoses
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,13 +52,19 @@ def load(workdir: str | os.PathLike[str], which: str = "", *, batch_size: int = 
   experiment = Experiment.from_workdir(pathlib.Path(workdir))
   variables = experiment.restore(which)
   weights = provenance.digest_weights(variables)
+  own: OwnPoses | None = None
+  if experiment.is_supervised:
+    render, own = own_poses.open_network(experiment, variables)
+  else:
+    render = experiment.make_render(variables)
   return Model(
-    render=experiment.make_render(variables),
+    render=render,
     image_size=experiment.image_size,
     batch_size=batch_size,
     calibration=load_calibration(experiment.workdir, weights),
     regressor_path=experiment.workdir / "probe" / "regressor.npz",
     weights=weights,
+    own=own,
   )
 
 
@@ -101,6 +108,7 @@ class Model:
     calibration: of presence; None: presence is NaN.
     regressor_path: of the regressor that `predict` uses by default.
     weights: digest of the networks' weights; regressors that were fitted on others are refused.
+    own: of a supervised network, which needs no regressor.
   """
 
   def __init__(
@@ -112,6 +120,7 @@ class Model:
     calibration: PresenceCalibration | None,
     regressor_path: pathlib.Path,
     weights: str = "",
+    own: OwnPoses | None = None,
   ) -> None:
     if batch_size < 1:
       raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -120,6 +129,7 @@ class Model:
     self.calibration = calibration
     self.regressor_path = regressor_path
     self.weights = weights
+    self.own = own
     self._render = render
 
   def embed(self, images: Images, backgrounds: Backgrounds) -> Arrays:
@@ -133,7 +143,8 @@ class Model:
       time_variant [N, Dv] (pose), time_invariant [N, Di] (looks), box [N, 4] (s_x, s_y, u_x, u_y on
       the letterboxed frame), box_px [N, 4] (x0, y0, x1, y1 on the image), presence [N] (0 to 1; NaN
       where the run was not exported), gain [N], mask_max [N]. A run that reconstructs nothing has
-      presence 1 and neither gain nor mask.
+      presence 1, or 0 where crops follow a subject and none is found, and neither gain nor mask;
+      a supervised network no time_invariant.
 
     Raises:
       ValueError: shapes or types do not fit.
@@ -191,21 +202,25 @@ class Model:
     """
     fitted = self.regressor(regressor)
     found = self.render(images, backgrounds)
-    pose = fitted.predict(np.asarray(feature_column(found, fitted.feature)))
-    pose[found["presence"] < 0.5] = np.nan
-    kept = _embedded(found) | {"pose3d_mm": pose}
+    kept = _embedded(found) | {"pose3d_mm": read_poses(found, fitted)}
     if "mask_frame" in found:
       kept["mask"] = mask_on_image(found["mask_frame"], images.shape[1:3])
     return kept
 
-  def regressor(self, given: Regressor | str | os.PathLike[str] | None = None) -> Regressor:
-    """The given regressor, that of a file, or the run's own.
+  def regressor(
+    self, given: Regressor | str | os.PathLike[str] | None = None
+  ) -> Regressor | OwnPoses:
+    """The given regressor, that of a file, or the run's own; `own` of a supervised network.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is no regressor, one of 2D keypoints, or was fitted on the embeddings of
-        other weights.
+        other weights; or one is given to a supervised network.
     """
+    if self.own is not None:
+      if given is not None:
+        raise ValueError("a supervised network reads poses by itself: give it no regressor")
+      return self.own
     where = "the regressor"
     if isinstance(given, Regressor):
       fitted = given
@@ -233,6 +248,16 @@ class Model:
     if self.calibration is None:
       return np.full(len(gain), np.nan, np.float32)
     return estimate_presence(gain, self.calibration)
+
+
+def read_poses(found: Arrays, reader: Regressor | OwnPoses) -> Float[np.ndarray, "N J 3"]:
+  """Poses mm from what `Model.render` gives; NaN where presence is below 0.5."""
+  if isinstance(reader, OwnPoses):
+    pose = np.array(found["pose_mm"])
+  else:
+    pose = reader.predict(np.asarray(feature_column(found, reader.feature)))
+  pose[found["presence"] < 0.5] = np.nan
+  return pose
 
 
 def _embedded(found: Arrays) -> Arrays:

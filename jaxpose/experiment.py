@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import assembly, building, config_check, files, label_choice
+from jaxpose import assembly, building, config_check, files, label_choice, own_poses
 from jaxpose.data.index import Dataset, open_dataset
 from jaxpose.data.subjects import DETECTOR, labelled_boxes, subject_boxes
+from jaxpose.skeleton import Skeleton
 
 Batch = Mapping[str, Any]
 Variables = dict[str, Any]
@@ -59,10 +60,12 @@ class Experiment:
       raise ValueError(f"{path}: {error}") from error
 
   def save_config(self) -> None:
-    """Writes the configuration into the work directory."""
+    """Writes the configuration into the work directory; of what reads poses the skeleton too."""
     self.workdir.mkdir(parents=True, exist_ok=True)
     with files.replacing(self.workdir / CONFIG_FILE) as partial:
       partial.write_text(self.config_json(), encoding="utf-8")
+    if self.is_supervised:
+      own_poses.save_skeleton(self.workdir, self.dataset("train").skeleton)
 
   def config_json(self) -> str:
     """The configuration as JSON, keys in order."""
@@ -200,7 +203,7 @@ class Experiment:
         self.config,
         building.build_scene(self.config, axis_name, training=training),
         training,
-        lambda: self.label_statistics,
+        lambda: self.label_statistics if training else label_choice.no_statistics(self.skeleton),
       )
     )
 
@@ -216,6 +219,12 @@ class Experiment:
         f"the run in {self.workdir} is a supervised network: it has no embedding to export and"
         " reconstructs nothing; launch/probe.py scores it"
       )
+
+  @property
+  def skeleton(self) -> Skeleton:
+    """Of the poses; a supervised network that has begun to train needs no data to know it."""
+    saved = own_poses.load_skeleton(self.workdir) if self.is_supervised else None
+    return saved or self.dataset("train").skeleton
 
   @property
   def label_statistics(self) -> Any:

@@ -10,6 +10,7 @@ from jaxpose.data.index import Dataset
 from jaxpose.data.records import EMPTY
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import protocols
+from jaxpose.skeleton import Skeleton
 
 STATISTICS_FRAMES = 5000  # labelled frames that mean pose and scale are computed from, at most
 
@@ -135,3 +136,15 @@ def compute_statistics(
     poses, valid, *axes, normalise=normalise, rotation=rotation
   )
   return turned, plain.mean_mm
+
+
+def no_statistics(skeleton: Skeleton) -> Any:
+  """`pose_target.LabelStatistics` of a skeleton alone, for a network whose checkpoint has its own.
+
+  Mean 0 and scale 1.
+  """
+  from jaxpose.methods import pose_target
+
+  mirrored = tuple(skeleton.flip_permutation.tolist())
+  mean = np.zeros((skeleton.num_joints, 3))
+  return pose_target.LabelStatistics(mean, np.ones(()), skeleton.root, mirrored)

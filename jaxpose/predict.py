@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxpose import files
-from jaxpose.api import Model
+from jaxpose.api import Model, read_poses
 from jaxpose.data import transforms, trc, video
 from jaxpose.data.video_background import find_background
-from jaxpose.evaluation.features import feature_column
 from jaxpose.evaluation.regressor import Regressor
 from jaxpose.overlay import OverlayWriter, is_overlay
+from jaxpose.own_poses import OwnPoses
 
 _CHECK_EVERY = 10  # frames between two looks for a second person
 _TWO_SHARE = 0.2  # of the frames with somebody: from here on a second person is reported
@@ -58,7 +58,7 @@ class Prediction:
 
 def predict_videos(
   model: Model,
-  regressor: Regressor,
+  regressor: Regressor | OwnPoses,
   source: str | os.PathLike[str],
   out: str | os.PathLike[str],
   options: Options,
@@ -110,7 +110,7 @@ def _unique_stems(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
 
 def predict_video(
   model: Model,
-  regressor: Regressor,
+  regressor: Regressor | OwnPoses,
   path: pathlib.Path,
   stem: pathlib.Path,
   options: Options,
@@ -138,10 +138,8 @@ def predict_video(
       done = len(columns["frame"])
       behind = empty.at(range(done, done + len(frames)))
       found = model.render(small, behind)
-      pose = regressor.predict(np.asarray(feature_column(found, regressor.feature)))
-      pose[found["presence"] < 0.5] = np.nan
       found["box_px"] = model.boxes_on_image(found["box"], size)
-      found["pose3d_mm"] = pose
+      found["pose3d_mm"] = read_poses(found, regressor)
       columns["frame"] += [frame.number for frame in frames]
       columns["time_s"] += [frame.time_s for frame in frames]
       for name in ("pose3d_mm", "presence", "box_px"):
@@ -160,7 +158,10 @@ def predict_video(
     if overlay is not None:
       overlay.discard()
     raise
-  return Prediction(written, len(columns["frame"]), _warnings(columns, crowd, info, options))
+  warnings = _warnings(columns, crowd, info, options)
+  if isinstance(regressor, OwnPoses) and regressor.turned:
+    warnings.append("poses are as seen by a camera that looks at the person: none is calibrated")
+  return Prediction(written, len(columns["frame"]), warnings)
 
 
 _COLUMNS = ("frame", "time_s", "pose3d_mm", "presence", "box_px")
@@ -231,7 +232,7 @@ def _warnings(
 def _save(
   stem: pathlib.Path,
   columns: dict[str, list[Any]],
-  regressor: Regressor,
+  regressor: Regressor | OwnPoses,
   rate_hz: float,
   size: tuple[int, int],
 ) -> list[pathlib.Path]:

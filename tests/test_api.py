@@ -37,7 +37,7 @@ def person(height, width, box, background=20):
 
 def test_a_run_is_loaded_from_the_checkpoint_that_its_regressor_belongs_to(tmp_path, monkeypatch):
   # export and probe take config.export.checkpoint, here "last", unless they are told otherwise
-  experiment = Experiment(ConfigDict({"data": {"image_size": SIZE}}), tmp_path)
+  experiment = Experiment(ConfigDict({"data": {"image_size": SIZE}, "methods": ("dsl",)}), tmp_path)
   experiment.config.export = ConfigDict({"checkpoint": "last"})
   experiment.save_config()
   read = []

@@ -76,7 +76,8 @@ def build_supervised(
 
   `embed` needs, beside the image, `box_px` where that is cropped and `pose_target.TURNED_BY` where
   the camera is turned. It gives pose_mm [B, J, 3], root-centred, in the axes of the camera as it
-  stands, and time_variant; where the box is NaN, of the whole frame.
+  stands, time_variant, the cropped box (s_x, s_y, u_x, u_y) and presence; where the true box is NaN
+  all is of the whole frame and presence 0, and 1 elsewhere.
 
   Raises:
     ValueError: there are no such crops, or no detector to take them; or a mirror is asked for and
@@ -150,7 +151,7 @@ def _terms(
   sample, root = batch["labelled"], statistics.root
   keys = parallel.fold_in_examples(rng, sample["example"]) if train else None
   look = nn.apply(_look, network, mutable=["batch_stats"] if train else [])
-  (predicted, _, boxed), updated = look(
+  (predicted, _, _, boxed), updated = look(
     batching.networks(variables),
     options,
     _images(options, sample),
@@ -191,13 +192,18 @@ def _embed(
   images = _images(options, batch)
   box_px = batch.get("box_px", jnp.full((len(images), 4), jnp.nan))
   look: Any = nn.apply(_look, network)
-  pose, time_variant, _ = look(batching.networks(variables), options, images, box_px, None, False)
+  seen = (options, images, box_px, None, False)
+  pose, time_variant, box, boxed = look(batching.networks(variables), *seen)
   pose_mm = pose_target.to_mm(pose, variables["frozen"]["pose"])
   if options.centre_camera:
     rotation = pose_target.camera_rotation(batch, statistics.root)
     pose_mm = pose_target.turn_back(pose_mm, rotation)
-  found = pose_target.root_centre(pose_mm, statistics.root)
-  return {"pose_mm": found, "time_variant": time_variant}
+  return {
+    "pose_mm": pose_target.root_centre(pose_mm, statistics.root),
+    "time_variant": time_variant,
+    "box": box,
+    "presence": boxed.astype(jnp.float32),
+  }
 
 
 def _images(options: SupervisedOptions, frames: dict[str, Array]) -> Float[Array, "N H W 3"]:
@@ -213,8 +219,8 @@ def _look(
   box_px: Float[Array, "N 4"],
   keys: Key[Array, " N"] | None,
   train: bool,
-) -> tuple[Float[Array, "N J 3"], Float[Array, "N Dv"], Bool[Array, " N"]]:
-  """(standardised pose, time_variant, whether there was a box) of crops, disturbed by `keys`."""
+) -> tuple[Float[Array, "N J 3"], Float[Array, "N Dv"], Float[Array, "N 4"], Bool[Array, " N"]]:
+  """(standardised pose, time_variant, box, whether it was known) of crops, disturbed by `keys`."""
   draws = jnp.zeros((len(images), 3))
   if keys is not None:
     draw = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))
@@ -241,7 +247,7 @@ def _look(
       changed = colour_jitter(batching.draw_keys(keys, _JITTER), crops, **options.jitter)
       crops = background_treatment.keep_empty(options.background, crops, changed)
   pose, time_variant = network(crops, train)
-  return pose, time_variant, known
+  return pose, time_variant, box, known
 
 
 def _draw_flips(keys: Key[Array, " N"], options: SupervisedOptions) -> Bool[Array, " N"]:

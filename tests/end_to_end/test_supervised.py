@@ -1,11 +1,14 @@
 """The supervised floor from the command line, on the smallest configuration."""
 
 import json
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 from launching import run_job
 
+from jaxpose.data.subjects import subject_boxes
 from jaxpose.evaluation.probe_records import load_reference
 from jaxpose.experiment import Experiment
 from jaxpose.methods.pose_target import compute_label_statistics
@@ -84,6 +87,44 @@ def test_jobs_that_need_a_scene_say_so(run, job):
   assert done.returncode == 1
   assert "supervised network" in done.stderr
   assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_it_predicts_new_video_without_the_data_it_learned_from(run, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(run[0], workdir)
+  values = json.loads((workdir / "config.json").read_text())
+  values["data"]["directory"] = str(tmp_path / "gone")
+  (workdir / "config.json").write_text(json.dumps(values))
+  experiment = Experiment.from_workdir(run[0])
+  dataset = experiment.dataset("test")
+  frames = dataset.read(np.arange(12), image_size=experiment.image_size)
+  image, background = frames["image"], frames["background"]
+  writer = cv2.VideoWriter(
+    str(tmp_path / "walk.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, image.shape[2:0:-1]
+  )
+  for frame in (*image, background[0]):  # in the end nobody is there
+    writer.write(np.ascontiguousarray(frame[..., ::-1]))
+  writer.release()
+  cv2.imwrite(str(tmp_path / "empty.png"), background[0][..., ::-1])
+  video, out = tmp_path / "walk.avi", tmp_path / "poses"
+  flags = (f"--input={video}", f"--out={out}", f"--background={tmp_path / 'empty.png'}")
+  done = run_job("predict", f"--workdir={workdir}", *flags)
+  assert done.returncode == 0, done.stderr
+  with np.load(out / "walk_poses.npz") as found:
+    poses, presence = found["pose3d_mm"], found["presence"]
+    assert [*found["joint_names"]] == [*dataset.skeleton.joints]
+  np.testing.assert_array_equal(presence, [1] * 12 + [0])
+  assert np.isnan(poses[12]).all()
+  np.testing.assert_allclose(poses[:12, 0], 0, atol=1e-3)  # the root
+  # as in scoring, but for the box, which is that of what differs, and the film's compression
+  boxes = subject_boxes(frames, "difference")
+  embed = experiment.make_embed(experiment.restore("best"))
+  expected = embed({**frames, "box_px": boxes})["pose_mm"]
+  np.testing.assert_allclose(poses[:12], expected, atol=15)
+  assert (out / "walk_overlay.mp4").stat().st_size > 1000
+  done = run_job("predict", f"--workdir={workdir}", *flags, "--regressor=any.npz")
+  assert done.returncode == 1
+  assert "give it no regressor" in done.stderr
 
 
 def test_its_probe_is_its_score(run):

@@ -50,7 +50,7 @@ class Drawn:
 class SyntheticPeople(Drawn, PoseVideoBuilder):
   """Synthetic people in textured rooms, seen by calibrated cameras, with exact 2D and 3D joints."""
 
-  VERSION = tfds.core.Version("1.2.0")
+  VERSION = tfds.core.Version("1.3.0")
   BUILDER_CONFIGS = [  # noqa: RUF012 - the name and type that TFDS asks for
     SyntheticPeopleConfig(name="default", description="13 actions and some dives."),
     SyntheticPeopleConfig(

@@ -33,7 +33,7 @@ class Motion:
 
   Attributes:
     pose: mm, z up, the floor at z = 0.
-    falling: in free flight.
+    falling: in free flight and on the way down, from its highest frame on.
   """
 
   pose: Pose
@@ -167,12 +167,13 @@ def _sample_dive(subject: Subject, frames: int, rng: np.random.Generator) -> Mot
   toe = pose.points[0, [POINT["left_toe"], POINT["right_toe"]], 0].max()
   offset += np.array([-90.0 - toe, 0.0, BOARD_MM])
   com = bodies.centre_of_mass(pose.points)
-  falling = t > takeoff
-  start = int(np.argmax(falling))
-  since = (t - t[start])[falling, None]
+  flying = t > takeoff
+  start = int(np.argmax(flying))
+  since = (t - t[start])[flying, None]
   flight = com[start] + offset[start] + np.array([speed_out, 0.0, speed_up]) * since
   flight[:, 2] -= 0.5 * GRAVITY_MM_S2 * since[:, 0] ** 2
-  offset[falling] = flight - com[falling]
+  offset[flying] = flight - com[flying]
+  falling = flying & (t - t[start] >= speed_up / GRAVITY_MM_S2)
   return Motion(bodies.move(pose, offset), falling, DIVE_FPS)
 
 

@@ -68,7 +68,7 @@ class Take:
     background: median, robust, still, dive or panorama.
     background_image, background_clip: picture or video of the empty room, per camera or one.
     background_from: split whose frames the background is estimated from; "" means all frames.
-    falling: ranges of frames in which the person is in free fall.
+    falling: ranges of frames in which the person falls freely, without a jump's way up.
     empty, person: ranges of frames known to show nobody, or somebody.
   """
 

@@ -31,7 +31,7 @@ class Track:
     time_s: increasing.
     background: the empty scene, RGB, of the size of the frames; a panorama with a homography.
     homography: maps frame px to background px, per frame (moving cameras only).
-    falling: whether the person is in free fall.
+    falling: whether the person falls freely, on the way down.
     present: -1 unknown, 0 empty, 1 person.
     box_px: tight box of the silhouette x0, y0, x1, y1, along the outer edges of its pixels; NaN
       where unknown.

@@ -125,9 +125,17 @@ def mv_css(config):
 
 
 def nsd(config):
-  """NSD: the time-variant vector as points that are rotated between views, without jitter."""
+  """NSD: the time-variant vector as points that are rotated between views, without jitter.
+
+  It has no falls: where gravity guides DSL's boxes their priors do.
+  """
   config.methods = ("nsd",)
   set_views(config)
+  if any(share > 0 for _, share in config.sampling.gravity):
+    priors = common.paper().loss_weights
+    for term in ("box_scale", "box_location"):
+      if not _last(config.loss_weights[term]):
+        config.loss_weights[term] = priors[term]
   config.scene.jitter = False
   set_points(config)
 
@@ -135,13 +143,15 @@ def nsd(config):
 def random(config):
   """An encoder of random weights on the boxes of a run of DSL, --config.model.start_from=RUN.
 
-  Learns nothing: the step makes it a run. Every probe has such a row of its own.
+  Learns nothing: the steps make it a run, and give batch norm the statistics of its activations.
+  Every probe has such a row of its own.
   """
   config.model.start_from = "runs/dsl_synthetic_people"
   config.model.start_groups = ("detector",)
-  config.optimiser.frozen = ("detector", "encoder")
+  config.optimiser.frozen = ("detector",)
+  config.optimiser.multipliers.detector = 1.0  # frozen: none of its own
   config.optimiser.learning_rate = 0.0
-  config.training.steps = 1
+  config.training.steps = 50
 
 
 def imagenet(config):
@@ -150,6 +160,7 @@ def imagenet(config):
   The encoder's last layer is a random projection.
   """
   random(config)
+  config.optimiser.frozen = ("detector", "encoder")  # the file has statistics
   config.model.encoder_weights = "imagenet.pth"
 
 

@@ -5,11 +5,11 @@ python launch/run.py --config=configs/combined.py:VARIANT      one of VARIANTS b
 
 No paper has tried it. A batch holds samples of four frames (configs/dsl.py), two views of two
 instants (configs/nsd.py; cameras are calibrated) and pairs of views (configs/sync_flip.py); the
-detector is shared and learns from reconstruction, the encoder from all. Sequences of one camera
-give no views. --config.methods='("dsl","sync_flip")' does without calibration. Any term joins by
-its weight: `loss_weights` of reconstruction (pixel, perceptual), contrast (dsl), weak 2D labels
-(pose2d, with dsl.pose2d=True) and falls (constant_acceleration, order, scale_change, with
-sampling.gravity), and `sync_flip.loss_weights` of the pairs.
+detector is shared and learns from reconstruction, its priors and DSL, the encoder from all.
+Sequences of one camera give no views. --config.methods='("dsl","sync_flip")' does without
+calibration. Any term joins by its weight: `loss_weights` of reconstruction (pixel, perceptual),
+contrast (dsl), weak 2D labels (pose2d, with dsl.pose2d=True) and falls (constant_acceleration,
+order, scale_change, with sampling.gravity), and `sync_flip.loss_weights` of the pairs.
 
 All that is known of a frame, P2's second phase with 2D joints included:
 python launch/run.py --config=configs/combined.py:VARIANT \

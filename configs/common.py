@@ -141,10 +141,12 @@ def _supervised() -> ConfigDict:
   supervised.normalise = "pose"  # one scale for all; or "joint", mean and deviation of each (P3)
   supervised.centre_camera = False  # turn poses as if the camera looked at the person (P3)
   supervised.mirror = 0.0  # probability of a mirrored crop and pose in training (P3: 0.5, ours)
-  supervised.crop = "true"  # the true box, or "detector", what the detector finds
+  # What crops are centred on: labels (the true box, or that around the true joints; in new video
+  # as difference), difference (what differs from the background) or detector (its box).
+  supervised.crop = "labels"
   supervised.background = "keep"  # or remove
   supervised.background_threshold = 20.0  # ours, grey levels
-  supervised.enlarge = 1.25  # side of the square crop, in longer sides of the true box
+  supervised.enlarge = 1.25  # side of the square crop, in longer sides of the box
   supervised.shift = 0.1  # of the crop in training, in its sides
   supervised.scale = 0.15
   supervised.jitter = True
@@ -294,7 +296,7 @@ def _probe() -> ConfigDict:
   """Of the regressors from embedding to pose, trained with few labels."""
   probe = ConfigDict()
   probe.features = "time_variant"  # or time_invariant, both, time_variant_pose2d
-  probe.regressor = "mlp"  # or "residual", "linear"
+  probe.regressor = "mlp"  # or "residual" (P2 §S.1.1: width 1024, depth 3, dropout 0), "linear"
   probe.width = 2048
   probe.depth = 2  # hidden layers; of "residual": blocks
   probe.dropout = 0.5

@@ -58,6 +58,18 @@ def mocap_sessions():
   return config
 
 
+def own():
+  """Your own videos with labels: --config.data.path=FOLDER; launch/predict.py reads other videos.
+
+  Crops are around what differs from the background, as they will be in new video.
+  --config.model.start_from=RUN fine-tunes what configs/video.py or another file's `own` learned.
+  """
+  config = common.supervised(dsl.VARIANTS["own"]())
+  config.optimiser.learning_rate = 1e-3
+  config.supervised.crop = "difference"
+  return config
+
+
 def pose2sim_balancing():
   """A real clip of one man and four cameras: --config.data.path=FOLDER."""
   config = common.supervised(dsl.VARIANTS["pose2sim_balancing"]())
@@ -88,6 +100,19 @@ def transfer():
 def transfer_mocap_people():
   """Motion capture, P3 §3.4 from configs/sync_flip.py:mocap_people. Measured: not yet."""
   return _small_transfer("mocap_people")
+
+
+def transfer_own():
+  """Your own videos with labels, P3 §3.4, from a run of configs/sync_flip.py:own.
+
+  Name it by --config.model.start_from=RUN. In new video, whose camera is not calibrated, poses are
+  as seen by one that looks at the person; --config.supervised.centre_camera=False learns them in
+  the camera's own axes.
+  """
+  config = _small_transfer("own")
+  config.model.start_from = "runs/sync_flip_own"
+  config.supervised.crop = "difference"
+  return config
 
 
 def transfer_pose2sim_balancing():
@@ -146,9 +171,11 @@ VARIANTS = {
   "mocap_people": mocap_people,
   "mocap_sessions": mocap_sessions,
   "pose2sim_balancing": pose2sim_balancing,
+  "own": own,
   "fine_tune": fine_tune,
   "transfer": transfer,
   "transfer_mocap_people": transfer_mocap_people,
+  "transfer_own": transfer_own,
   "transfer_pose2sim_balancing": transfer_pose2sim_balancing,
   "human36m": human36m,
   "smoke": smoke,

@@ -321,7 +321,7 @@ def make_watches(config: ConfigDict) -> Any:
   """The warnings of section `training`: none of a box or mask that no method looks at."""
   from jaxpose.training.monitor import make_collapse_watches
 
-  if not {"dsl", "drnet"} & set(config.methods):
+  if not {"dsl", "drnet", "nsd"} & set(config.methods):
     return ()
   training = config.training
   box, mask = make_collapse_watches(

@@ -133,7 +133,9 @@ class Experiment:
       temporal = batch_configs.make_temporal_config(self.config, train=split == "train")
     if assembly.LABELLED in parts:
       labelled = pipeline.LabelledFrames(
-        self._labels(split).ids, self.config.supervised.background != "keep"
+        self._labels(split).ids,
+        self.config.supervised.background != "keep",
+        self.config.supervised.crop,
       )
     return pipeline.make_batches(
       self._sources(split),
@@ -384,14 +386,14 @@ class Experiment:
   @property
   def detects(self) -> bool:
     """Are the boxes a detector's?"""
-    return bool(self.config.model.detector) and self._subject_crop is None
+    return bool(self.config.model.detector) and self.subject_crop is None
 
   @property
-  def _subject_crop(self) -> str | None:
+  def subject_crop(self) -> str | None:
     """What crops around a subject that is not found by the networks are centred on."""
-    if assembly.PAIR not in assembly.parts(self.config) or self.config.pairs.crop == DETECTOR:
-      return None
-    return str(self.config.pairs.crop)
+    section = {assembly.PAIR: "pairs", assembly.LABELLED: "supervised"}
+    crops = [self.config[section[p]].crop for p in assembly.parts(self.config) if p in section]
+    return str(crops[0]) if crops and crops[0] != DETECTOR else None
 
   def make_decode(self, variables: Variables) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """(time_variant, time_invariant) -> (crop, mask), as numpy; only where the run decodes."""
@@ -405,13 +407,14 @@ class Experiment:
     import jax
 
     placed = jax.device_put(variables)
-    compiled, crop = jax.jit(function), self._subject_crop
+    compiled, crop = jax.jit(function), self.subject_crop
+    name = "box_px" if self.is_supervised else "subject_px"
     shown = (*_FRAMES, *(_POINTED if self.is_supervised else ()))
 
     def call(batch: Batch) -> dict[str, np.ndarray]:
-      frames = {name: batch[name] for name in shown if name in batch}
+      frames = {key: batch[key] for key in shown if key in batch}
       if crop is not None:
-        frames["subject_px"] = subject_boxes(batch, crop)
+        frames[name] = subject_boxes(batch, crop)
       elif "box_px" in frames:
         frames["box_px"] = labelled_boxes(batch)
       return jax.device_get(compiled(placed, frames))

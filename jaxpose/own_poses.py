@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from jaxpose import files
-from jaxpose.data.subjects import LABELS, subject_boxes
 from jaxpose.skeleton import Skeleton
 
 _FILE = "skeleton.json"
-_TRUE = "true"  # of config.supervised.crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +33,7 @@ def open_network(
 ) -> tuple[Callable[[Mapping[str, Any]], dict[str, np.ndarray]], OwnPoses]:
   """(frames -> pose_mm, time_variant, box, presence, as numpy; what kind of poses these are).
 
-  Where the network learned from true boxes, crops are around what differs from the background.
+  Crops of true boxes, of which new frames have none, are around what differs from the background.
 
   Args:
     experiment: a `jaxpose.experiment.Experiment` of the method `supervised`.
@@ -44,13 +42,7 @@ def open_network(
   config = experiment.config.copy_and_resolve_references()
   turned, config.supervised.centre_camera = config.supervised.centre_camera, False
   embed = type(experiment)(config, experiment.workdir).make_embed(variables)
-
-  def look(frames: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    if config.supervised.crop == _TRUE:
-      frames = {**frames, "box_px": subject_boxes(frames, LABELS)}
-    return embed(frames)
-
-  return look, OwnPoses(experiment.skeleton, bool(turned))
+  return embed, OwnPoses(experiment.skeleton, bool(turned))
 
 
 def save_skeleton(workdir: Path, skeleton: Skeleton) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpose.data.records import EMPTY
-from jaxpose.data.subjects import labelled_boxes
+from jaxpose.data.subjects import LABELS, subject_boxes
 from jaxpose.embeddings import load_embeddings
 from jaxpose.evaluation import label_table, metrics, probe, probe_report, protocols
 from jaxpose.evaluation.fitting import FitConfig
@@ -224,8 +224,8 @@ def score_supervised(
   Writes to `probe` in its workdir: the tables, and `reference.json`, whose row `supervised`, or
   `fine-tuned` where it started from another run, stands in the tables of probes that name it, at
   the number of labels that it learned from. Beside it stands the mean pose of these labels.
-  Crops are of true boxes or, where nobody drew one, of those around the true joints. Frames with
-  neither cannot be cropped: they are left out, which the progress says.
+  Frames without a box (config.supervised.crop) cannot be cropped: they are left out, which the
+  progress says.
 
   Args:
     experiment: a `jaxpose.experiment.Experiment` of the method `supervised`.
@@ -240,7 +240,7 @@ def score_supervised(
   frames = _predict_frames(experiment, experiment.make_embed(experiment.restore(which)), progress)
   test = protocols.labelled_frames(frames, skeleton, split=TEST)
   boxed = np.isfinite(frames["box_px"][test.rows]).all(axis=-1)
-  if experiment.config.supervised.crop != "true":  # the detector finds one in every frame
+  if experiment.subject_crop is None:  # the detector finds one in every frame
     boxed = np.ones_like(boxed)
   if not boxed.any():
     raise ValueError("no test frame has both a 3D pose and a box or 2D joints: nothing to score")
@@ -318,7 +318,7 @@ def _predict_frames(
   for batch in experiment.frame_batches(TEST):
     keep = np.asarray(batch["valid"], bool)
     found = {name: np.asarray(batch[name]) for name in _SCORED}
-    found["box_px"] = labelled_boxes(batch)  # what the crops were of
+    found["box_px"] = subject_boxes(batch, experiment.subject_crop or LABELS)  # what crops were of
     found["pose_mm"] = np.asarray(embed(batch)["pose_mm"])
     for name, values in found.items():
       columns.setdefault(name, []).append(values[keep])

@@ -69,11 +69,12 @@ def main(argv):
 
 def _default_workdir(file, config):
   """runs/FILE_VARIANT; of the user's own videos, one for each folder."""
-  if config.name.rpartition("@")[2] != "own" or not config.data.path:
+  method, _, variant = f"_{config.name}".rpartition("_")
+  if variant != "own" or not config.data.path:
     return f"runs/{file}_{config.name}"
   from launch import prepare
 
-  return f"runs/{file}_{prepare.folder_name(config.data.path)}"
+  return f"runs/{file}{method}_{prepare.folder_name(config.data.path)}"
 
 
 def _prepare(config):

@@ -384,6 +384,8 @@ def test_boxes_are_watched_where_there_is_a_detector():
   assert only == mask
   (only,) = building.make_watches(make_config(**changes, **{"scene.decode": False}))
   assert only == box
+  for name in ("drnet", "nsd"):
+    assert len(building.make_watches(make_config(**changes, methods=(name,)))) == 2
   assert building.make_watches(make_config(supervised)) == ()
 
 

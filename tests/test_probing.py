@@ -33,9 +33,9 @@ class Run:
 
   def __init__(self, workdir):
     self.workdir = workdir
-    supervised = types.SimpleNamespace(crop="true")
+    self.subject_crop = "labels"
     model = types.SimpleNamespace(start_from="")
-    self.config = types.SimpleNamespace(seed=3, supervised=supervised, model=model)
+    self.config = types.SimpleNamespace(seed=3, model=model)
     self.mean_pose_mm = MEAN
 
   def dataset(self, split):
@@ -136,7 +136,7 @@ def test_a_network_that_started_from_another_run_has_a_row_of_its_own(tmp_path):
 
 def test_the_detector_finds_a_box_in_every_test_frame(tmp_path):
   run = Run(tmp_path)
-  run.config.supervised.crop = "detector"
+  run.subject_crop = None
   results = probing.score_supervised(run, progress=lambda line: None)
   assert results.frames["test_labelled"] == 4  # frame 1 too, which has no true box
 

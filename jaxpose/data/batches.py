@@ -21,7 +21,6 @@ from jaxpose.data.sources import (
   describe,
   probabilities,
 )
-from jaxpose.data.subjects import labelled_boxes
 from jaxpose.data.views import ViewsConfig
 
 # Streams of random numbers: every kind of draw has its own.
@@ -291,11 +290,11 @@ class BatchMaker:
     self, labelled: LabelledFrames, examples: Int[np.ndarray, " b"]
   ) -> dict[str, np.ndarray]:
     source, ids = labelled.draw(self.seed, examples)
-    batch, _ = self._read(source, ids[:, None], int(labelled.background), CAMERA_LABELS)
+    batch, _ = self._read(source, ids[:, None], int(labelled.reads_background), CAMERA_LABELS)
+    batch = {name: x[:, 0] for name, x in batch.items() if x.shape[1]}
+    batch["box_px"] = labelled.boxes(batch)
     if not labelled.background:
-      del batch["background"]
-    batch = {name: x[:, 0] for name, x in batch.items()}
-    batch["box_px"] = labelled_boxes(batch)
+      batch.pop("background", None)
     return batch | {"example": examples.astype(np.uint32)}
 
   def _read(

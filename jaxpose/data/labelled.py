@@ -2,12 +2,14 @@
 
 import dataclasses
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxpose.data.clock import pick, uniform
+from jaxpose.data.subjects import DIFFERENCE, LABELS, labelled_boxes, subject_boxes
 
 _DRAW = 50  # stream of random numbers
 
@@ -19,6 +21,8 @@ class LabelledFrames:
   Attributes:
     ids: of each source, frame numbers in its split.
     background: whether each comes with its background.
+    crop: whose boxes they come with: of `DIFFERENCE`, what differs from the background; else true
+      ones, see `subjects.labelled_boxes`.
 
   Raises:
     ValueError: there is none.
@@ -26,6 +30,7 @@ class LabelledFrames:
 
   ids: tuple[Int[np.ndarray, " _"], ...]
   background: bool = False
+  crop: str = LABELS
 
   def __post_init__(self) -> None:
     if not self.count:
@@ -44,6 +49,15 @@ class LabelledFrames:
     ends = np.cumsum([len(ids) for ids in self.ids])
     source = np.searchsorted(ends, place, side="right")
     return source, np.concatenate(self.ids)[place]
+
+  @property
+  def reads_background(self) -> bool:
+    """Is the background of each needed, if only to find its box?"""
+    return self.background or self.crop == DIFFERENCE
+
+  def boxes(self, frames: Mapping[str, Any]) -> Float[np.ndarray, "N 4"]:
+    """Boxes px of frames with image, background and labels."""
+    return subject_boxes(frames, DIFFERENCE) if self.crop == DIFFERENCE else labelled_boxes(frames)
 
   def describe(self) -> list[Any]:
     """What tells these frames from others, for a checkpoint."""

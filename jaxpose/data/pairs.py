@@ -30,10 +30,12 @@ class Pairs(Instants):
   """Frames of multi-view sequences with partners in other cameras; see `sample_pairs`.
 
   Attributes:
+    peopled: all ids but of frames that are known to show nobody; None where these are all ids.
     references: per kind, the ids that may come first.
     probabilities: per kind.
   """
 
+  peopled: Int[np.ndarray, " people"] | None
   references: tuple[np.ndarray, np.ndarray, np.ndarray]
   probabilities: tuple[float, float, float]
 
@@ -55,7 +57,7 @@ def build_pairs(
 ) -> Pairs:
   """Finds the frames that may be the first of a pair of each kind.
 
-  Frames that are known to show nobody are never first, nor of a pair of one instant.
+  Frames that are known to show nobody are in no pair.
 
   Args:
     index: of a split.
@@ -74,13 +76,15 @@ def build_pairs(
   table = make_instants(index, gap_min=gap_min, gap_max=gap_max, unit=unit, single_view=single_view)
   none = np.zeros(0, smallest_integer(index.num_frames))
   views = multi_view(table, sequences)
+  empty = index.present == EMPTY
+  peopled = np.flatnonzero(~empty).astype(none.dtype) if empty.any() else None
   synchronised, unsynchronised = [none], [none]
   for ids, _ in chunks(index, views):
     small = ids.astype(none.dtype)
     synchronised.append(small[(same_instant(table, ids) >= 0).any(axis=1)])
     if probabilities[UNSYNCHRONISED] > 0:
-      partners = _other_instants(table, ids)[1].sum(axis=(1, 2))
-      unsynchronised.append(small[(partners > 0) & (index.present[ids] != EMPTY)])
+      partners = _other_instants(table, peopled, ids)[1].sum(axis=(1, 2))
+      unsynchronised.append(small[(partners > 0) & ~empty[ids]])
   same, other = np.concatenate(synchronised), np.concatenate(unsynchronised)
   names = ("synchronised", "unsynchronised", "flipped")
   for name, probability, references in zip(names, probabilities, (same, other, same)):
@@ -90,13 +94,22 @@ def build_pairs(
         f"no {name} pairs: {len(views)} of {len(index.fps)} sequences have {cameras} "
         f"camera, and none has a partner (gaps {gap_min} to {gap_max} {unit})"
       )
-  return Pairs(**vars(table), references=(same, other, same), probabilities=probabilities)
+  references = (same, other, same)
+  return Pairs(**vars(table), peopled=peopled, references=references, probabilities=probabilities)
 
 
-def _other_instants(table: Instants, ids: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-  """(first id, count) of the frames `apart` of `other_tracks`: [n, cameras, before/after]."""
+def _other_instants(
+  table: Instants, peopled: Int[np.ndarray, " people"] | None, ids: Int[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray]:
+  """(first, count) of the frames `apart` of `other_tracks`: [n, cameras, before/after].
+
+  First is an id, or, of `peopled` frames alone, a place among these.
+  """
   tracks, other = other_tracks(table, ids)
   first, count = apart(table, ids, tracks)
+  if peopled is not None:
+    first, end = np.searchsorted(peopled, first), np.searchsorted(peopled, first + count)
+    count = end - first
   return first, np.where(other[..., None], count, 0)
 
 
@@ -143,9 +156,10 @@ def _draw_same_instant(
 def _draw_other_instant(
   table: Pairs, ids: Int[np.ndarray, " n"], u: Float[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-  first, count = (x.reshape(len(ids), -1) for x in _other_instants(table, ids))
+  first, count = (x.reshape(len(ids), -1) for x in _other_instants(table, table.peopled, ids))
   ends = count.cumsum(axis=1)
   k = pick(u, ends[:, -1])
   column = (ends <= k[:, None]).sum(axis=1)
   rows = np.arange(len(ids))
-  return first[rows, column] + k - (ends - count)[rows, column]
+  found = first[rows, column] + k - (ends - count)[rows, column]
+  return found if table.peopled is None else table.peopled[found].astype(np.int64)

@@ -174,6 +174,7 @@ def _rotations(dataset: Dataset, tracks: Int[np.ndarray, " n"]) -> Float[np.ndar
   """R, from world to camera, of the cameras of `tracks`; NaN for others."""
   index = dataset.index
   found = np.full((index.num_tracks, 3, 3), np.nan, np.float32)
+  placed: dict[tuple[float, ...], str] = {}
   for track in tracks.tolist():
     sequence = dataset.sequences[index.sequence[track]]
     camera = sequence["tracks"][index.camera[track]]
@@ -186,4 +187,11 @@ def _rotations(dataset: Dataset, tracks: Int[np.ndarray, " n"]) -> Float[np.ndar
     if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
       raise ValueError(f"{where} has an R that is no rotation: prepare the data set again")
     found[track] = rotation
+    pose = (int(index.sequence[track]), *np.round([*rotation.ravel(), *camera["camera"]["t"]], 6))
+    if pose in placed:
+      raise ValueError(
+        f"{where} stands where {placed[pose]!r} does and looks the same way: is its calibration"
+        " without extrinsics? Views cannot be rotated between them"
+      )
+    placed[pose] = camera["name"]
   return found

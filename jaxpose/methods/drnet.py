@@ -48,6 +48,7 @@ def build_drnet(
   `scene_discriminator` trains the discriminator to tell pairs of one video (reference and far
   frame, `same_video`) from pairs of different ones (the reference and the far frame of the sample
   before it in the batch of all devices, `other_video`; of no weight where that is the same video).
+  These four terms have no weight on falls.
 
   Raises:
     ValueError: there is no such pixel loss; nothing is decoded, or no vector is time-invariant.
@@ -110,7 +111,8 @@ def _terms(
 
   still = jax.lax.stop_gradient(pose)  # to the discriminator the vectors are data
   other, differs = _of_other_videos(still[:, FAR], done.sample)
-  ones = jnp.ones(len(pose))
+  # as DSL's contrast: not while falls teach where the diver is (P2 §S.1)
+  ones = 1.0 - done.sample["gravity"].astype(jnp.float32)
   terms = {
     **done.terms,
     "similarity": (feature_distance(content[:, REFERENCE], content[:, FAR]), ones),
@@ -124,7 +126,7 @@ def _terms(
     ),
     "other_video": (
       binary_cross_entropy(judged(still[:, REFERENCE], other), 0.0),
-      differs.astype(ones.dtype),
+      differs * ones,
     ),
   }
   return terms, done.variables, {"summaries": scene_terms.summaries(done.out)}

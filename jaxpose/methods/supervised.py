@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxpose import parallel
+from jaxpose.data.subjects import CROPS, DETECTOR, DIFFERENCE, LABELS
 from jaxpose.losses.pose import pose_l2
 from jaxpose.method import Method, Objective, Terms, Variables
 from jaxpose.methods import background_treatment, batching, pose_target
@@ -28,7 +29,6 @@ from jaxpose.models.scene import Scene
 # Draws of one frame, each with a key of its own.
 _JITTER, _BOX, _MIRROR = range(3)
 _EMPTY = 0  # of `present`
-TRUE, DETECTOR = "true", "detector"  # whose boxes are cropped
 BACKGROUNDS = (background_treatment.KEEP, background_treatment.REMOVE)
 
 
@@ -37,10 +37,10 @@ class SupervisedOptions:
   """What the network sees; the values are in configs/common.py.
 
   Attributes:
-    crop: `TRUE`, a square around the true box; or `DETECTOR`, the box that the detector finds,
-      windowed, as a self-supervised encoder saw it.
+    crop: one of `CROPS`: `DETECTOR` is the box that the detector finds, windowed, as a
+      self-supervised encoder saw it; others are squares around the boxes that come with the frames.
     crop_size: side of the crop, px.
-    enlarge: side of the square that is cropped, in longer sides of the true box.
+    enlarge: side of the square that is cropped, in longer sides of the box.
     shift, scale: in training the crop's centre moves by up to `shift` of its side along each axis,
       after its sides have changed by a factor from [1 − scale, 1 + scale].
     jitter: colour jitter in training, the keyword arguments of `colour_jitter`; None: off.
@@ -70,27 +70,27 @@ def build_supervised(
   """The scene's encoder and a linear layer, from a crop of the person to the root-centred pose.
 
   One term, `pose`: Σ_j v_j ‖p̂_j − p_j‖² / Σ_j v_j of each frame (P2 eq. 15) in standardised units;
-  frames that are empty or have no pose, no root or, where that is cropped, no true box have weight
-  0. The statistics stand in `variables["frozen"]`, so that a checkpoint predicts in mm by itself.
-  Around the true box the crop isn't windowed: that box leaves no gradient to tame.
+  frames that are empty or have no pose, no root or, where that is cropped, no box have weight 0.
+  The statistics stand in `variables["frozen"]`, so that a checkpoint predicts in mm by itself.
+  Without a detector the crop isn't windowed: a given box leaves no gradient to tame.
 
   `embed` needs, beside the image, `box_px` where that is cropped and `pose_target.TURNED_BY` where
   the camera is turned. It gives pose_mm [B, J, 3], root-centred, in the axes of the camera as it
-  stands, time_variant, the cropped box (s_x, s_y, u_x, u_y) and presence; where the true box is NaN
-  all is of the whole frame and presence 0, and 1 elsewhere.
+  stands, time_variant, the cropped box (s_x, s_y, u_x, u_y) and presence; where the given box is
+  NaN all is of the whole frame and presence 0, and 1 elsewhere.
 
   Raises:
     ValueError: there are no such crops, or no detector to take them; or a mirror is asked for and
       the skeleton has no left and right.
   """
-  if options.crop not in (TRUE, DETECTOR):
+  if options.crop not in CROPS:
     raise ValueError(
-      f"config.supervised.crop is {options.crop!r}: choose one of {TRUE}, {DETECTOR}"
+      f"config.supervised.crop is {options.crop!r}: choose one of {', '.join(CROPS)}"
     )
   if options.crop == DETECTOR and scene.detector is None:
     raise ValueError(
-      f"config.supervised.crop is {DETECTOR!r}, but config.model.detector names none: crop the"
-      f" {TRUE!r} boxes"
+      f"config.supervised.crop is {DETECTOR!r}, but config.model.detector names none: crop by"
+      f" {LABELS!r} or {DIFFERENCE!r}"
     )
   if options.background not in BACKGROUNDS:
     raise ValueError(
@@ -182,11 +182,15 @@ def _embed(
 ) -> dict[str, Float[Array, "N ..."]]:
   turned_by = pose_target.TURNED_BY if options.centre_camera else ()
   removes = options.background != background_treatment.KEEP
-  needed = {"box_px": options.crop == TRUE, "background": removes, **dict.fromkeys(turned_by, True)}
+  needed = {
+    "box_px": options.crop != DETECTOR,
+    "background": removes,
+    **dict.fromkeys(turned_by, True),
+  }
   missing = [name for name, is_needed in needed.items() if is_needed and name not in batch]
   if missing:
     raise ValueError(
-      "a supervised network looks into the true box, removes the background and turns the camera to"
+      "a supervised network looks into the box, removes the background and turns the camera to"
       f" the person, as far as it was trained to: give {', '.join(missing)} beside the image"
     )
   images = _images(options, batch)

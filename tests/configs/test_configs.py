@@ -3,11 +3,12 @@ import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
 from configs import ablations, combined, dsl, mv_css, nsd, study, supervised, sync_flip
-from jaxpose import config_check
+from jaxpose import building, config_check
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NO_RUNS = ("__init__", "common", "study")
@@ -95,6 +96,28 @@ def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():
     ablations.get_config("dls@human36m")
   with pytest.raises(ValueError, match="no variant 'h36m'"):
     ablations.get_config("ae@h36m")
+
+
+def test_nsd_has_priors_where_dsl_has_gravity():
+  for base in ("diving", "synthetic_dives"):
+    assert dsl.get_config(base).sampling.gravity[0][1] > 0
+    weights = ablations.get_config(f"nsd@{base}").loss_weights
+    for term in ("box_scale", "box_location"):
+      assert building.ever_weighs(weights[term])
+  assert not building.ever_weighs(dsl.get_config("diving").loss_weights.box_scale)
+
+
+def test_rows_that_learn_nothing_can_be_trained_on_every_variant():
+  for name in ("random", "imagenet"):
+    for base in ("synthetic_people", "pose2sim_balancing", "own", "human36m"):
+      config = ablations.get_config(f"{name}@{base}")
+      groups = {"detector": (), "encoder": ()}
+      objectives = {"dsl": types.SimpleNamespace(parameters=tuple(groups))}
+      optimiser = building.make_optimisers(config, objectives)["dsl"]
+      assert optimiser is not None
+      # batch norm settles in the random encoder, and keeps the file's statistics in the other
+      assert ("encoder" in config.optimiser.frozen) == (name == "imagenet")
+      assert config.optimiser.learning_rate == 0.0
 
 
 def test_on_small_frames_drnet_weighs_its_terms_like_dsl():

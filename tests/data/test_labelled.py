@@ -6,6 +6,7 @@ from tiny_data import open_tiny
 
 from jaxpose.data.batches import Source
 from jaxpose.data.labelled import LabelledFrames
+from jaxpose.data.subjects import subject_boxes
 
 
 def make(sources, ids, **changes):
@@ -88,6 +89,15 @@ def test_frames_come_with_their_backgrounds_where_these_are_asked_for(tiny):
   np.testing.assert_array_equal(both["image"], bare["image"])
   _, drawn = LabelledFrames(ids).draw(3, np.arange(12, 24))
   np.testing.assert_array_equal(both["background"], tiny.read(drawn)["background"])
+
+
+def test_boxes_may_be_of_what_differs_from_the_background(tiny):
+  ids = (np.arange(20),)
+  both = make([Source(tiny)], ids, labelled=LabelledFrames(ids, background=True))[1]["labelled"]
+  found = make([Source(tiny)], ids, labelled=LabelledFrames(ids, crop="difference"))[1]["labelled"]
+  assert set(both) - set(found) == {"background"}
+  np.testing.assert_array_equal(found["box_px"], subject_boxes(both, "difference"))
+  assert not np.array_equal(found["box_px"], both["box_px"], equal_nan=True)
 
 
 def test_a_frame_without_a_box_gets_the_one_around_its_joints():

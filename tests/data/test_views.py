@@ -135,6 +135,10 @@ def turn(degrees):
   return [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
 
 
+def camera(degrees):
+  return {"R": turn(degrees), "t": [1.0, degrees, 0.0]}
+
+
 def described(cameras, **changes):
   """Two cameras of sequence `one`, a single one of `two`."""
   index = make_index([range(9), range(9), range(9)], sequences=(0, 0, 1))
@@ -147,7 +151,7 @@ CONFIG = ViewsConfig(gap_min=2, rotation=True)
 
 
 def test_rotations_are_those_of_the_cameras_that_are_drawn(unchecked_signatures):
-  source = described([{"R": turn(20)}, {"R": turn(75)}, None])
+  source = described([camera(20), camera(75), None])
   found = build_source_views(source, CONFIG).rotation
   np.testing.assert_allclose(found[:2], [turn(20), turn(75)], rtol=1e-6)
   assert np.isnan(found[2]).all()  # a single camera needs no calibration
@@ -155,7 +159,7 @@ def test_rotations_are_those_of_the_cameras_that_are_drawn(unchecked_signatures)
 
 
 def test_cameras_that_views_cannot_be_rotated_between_are_named(unchecked_signatures):
-  good = {"R": turn(20)}
+  good = camera(20)
   with pytest.raises(ValueError, match="sequence 'one', camera 'cam1' has no calibration"):
     build_source_views(described([good, None, good]), CONFIG)
   moving = described([good, good, good], moving=np.array([True, False, False]))
@@ -163,23 +167,25 @@ def test_cameras_that_views_cannot_be_rotated_between_are_named(unchecked_signat
     build_source_views(moving, CONFIG)
   for wrong in ([1.0, 2.0], np.eye(3) * 2):
     with pytest.raises(ValueError, match="camera 'cam0' has an R that is no rotation"):
-      build_source_views(described([{"R": wrong}, good, good]), CONFIG)
+      build_source_views(described([camera(3) | {"R": wrong}, good, good]), CONFIG)
+  with pytest.raises(ValueError, match="camera 'cam1' stands where 'cam0' does"):
+    build_source_views(described([good, good, None]), CONFIG)
   # which says nothing where no rotation is asked for
   build_source_views(described([good, None, good]), dataclasses.replace(CONFIG, rotation=False))
 
 
 def test_only_chosen_sequences_give_views_and_must_be_calibrated(unchecked_signatures):
   index = make_index([range(9)] * 4, sequences=(0, 0, 1, 1))
-  cameras = {"one": None, "two": {"R": turn(20)}}
+  cameras = {"one": (None, None), "two": (camera(20), camera(75))}
   sequences = [
-    {"name": name, "tracks": [{"name": "cam", "camera": camera}] * 2}
-    for name, camera in cameras.items()
+    {"name": name, "tracks": [{"name": "cam", "camera": each} for each in both]}
+    for name, both in cameras.items()
   ]
   source = FakeSource(Described(index, sequences), np.array([1]))
   found = build_source_views(source, CONFIG)
   np.testing.assert_array_equal(found.views.references, np.arange(18, 36))
   assert np.isnan(found.rotation[:2]).all()
-  np.testing.assert_allclose(found.rotation[2:], [turn(20)] * 2, rtol=1e-6)
+  np.testing.assert_allclose(found.rotation[2:], [turn(20), turn(75)], rtol=1e-6)
 
 
 def test_gaps_of_a_source_may_count_seconds(unchecked_signatures):

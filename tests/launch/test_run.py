@@ -86,7 +86,8 @@ def test_every_folder_of_own_videos_has_a_run_of_its_own(tmp_path):
   folders = tmp_path / "a" / "walk", tmp_path / "b" / "walk"
   first, second = (workdir("own", str(folder)) for folder in folders)
   assert first == f"runs/video_{prepare.folder_name(folders[0])}" != second
-  assert workdir("nsd@own", str(folders[0])) == first
+  assert workdir("nsd_own", str(folders[0])) == first.replace("video_", "video_nsd_")
+  assert workdir("nsd_own", "") == "runs/video_nsd_own"
   assert workdir("own", "") == "runs/video_own"
   assert workdir("flesh_p0", str(folders[0])) == "runs/video_flesh_p0"
 

@@ -59,6 +59,15 @@ def test_terms_are_those_of_their_formulas(made):
     np.testing.assert_array_equal(terms[name][1], [1, 1, 1, 1])
 
 
+def test_falls_teach_it_nothing_of_videos(made):
+  method, variables, batch = made
+  sample = {**batch["temporal"], "gravity": np.array([True, False, False, True])}
+  terms, _, _ = method.terms(variables, {"temporal": sample}, jax.random.key(1), False)
+  for name in ("similarity", "confusion", "same_video"):
+    np.testing.assert_array_equal(terms[name][1], [0, 1, 1, 0])
+  np.testing.assert_array_equal(terms["other_video"][1], [0, 0, 1, 0])
+
+
 def test_another_camera_is_another_video(made):
   method, variables, batch = made
   sample = {**batch["temporal"], "camera": np.array([0, 1, 1, 1], np.int32)}

@@ -12,7 +12,7 @@ from jaxpose.methods.supervised import SupervisedOptions, build_supervised
 
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "probability": 1.0}
 OPTIONS = SupervisedOptions(
-  crop="true",
+  crop="labels",
   crop_size=16,
   enlarge=1.5,
   shift=0.0,
@@ -295,7 +295,7 @@ def test_found_boxes_are_cropped_and_windowed_as_the_scene_does():
 
 def test_what_cannot_be_built_is_named():
   with pytest.raises(
-    ValueError, match=r"supervised\.crop is 'found': choose one of true, detector"
+    ValueError, match=r"supervised\.crop is 'found': choose one of labels, difference, detector"
   ):
     _build(crop="found")
   with pytest.raises(ValueError, match=r"config\.model\.detector names none"):

@@ -116,21 +116,22 @@ class Experiment:
 
     Falls have the share that they end with in training: a batch's number is not a step here.
     """
-    batches = self._batches("validation", self.config.seed + 1, over)
+    batches = self._batches("validation", self.config.seed + 1, over, settled=True)
     try:
       for _ in range(self.config.training.validation_batches):
         yield next(batches)
     finally:
       batches.close()
 
-  def _batches(self, split: str, seed: int, over: Any) -> Any:
+  def _batches(self, split: str, seed: int, over: Any, *, settled: bool = False) -> Any:
+    """Batches of a split; `settled`: with the share of falls that training ends with."""
     from jaxpose import batch_configs
     from jaxpose.data import pipeline
 
     parts = assembly.parts(self.config)
     temporal = labelled = None
     if assembly.TEMPORAL in parts:
-      temporal = batch_configs.make_temporal_config(self.config, train=split == "train")
+      temporal = batch_configs.make_temporal_config(self.config, train=not settled)
     if assembly.LABELLED in parts:
       labelled = pipeline.LabelledFrames(
         self._labels(split).ids,
@@ -350,11 +351,12 @@ class Experiment:
     """The trained detector with an encoder and decoder as they were initialised.
 
     The baseline sees the same crops, and its batch norm, where it has any, is calibrated: the
-    running statistics are those of `CALIBRATION_BATCHES` training batches.
+    running statistics are those of `CALIBRATION_BATCHES` training batches, of falls no more than in
+    the end.
     """
     from jaxpose.untrained import calibrate, first_variables
 
-    with self.train_batches() as batches:
+    with self._batches("train", self.config.seed, None, settled=True) as batches:
       start = building.load_weights(
         self.config, first_variables(self._trained_method, self.config.seed, next(batches))
       )

@@ -7,7 +7,7 @@ import pytest
 from tiny_data import open_tiny
 
 from configs import dsl, mv_css, nsd, supervised, sync_flip
-from jaxpose import label_choice
+from jaxpose import batch_configs, label_choice
 from jaxpose.experiment import Experiment
 from jaxpose.methods.nsd import rotate_between_views
 
@@ -118,6 +118,20 @@ def test_batch_norm_of_the_random_encoder_is_calibrated_on_training_frames(confi
   ]
   assert means
   assert all(np.abs(mean).max() > 1e-3 for mean in means)  # they start at 0
+
+
+def test_the_random_encoder_is_calibrated_on_no_more_falls_than_training_ends_with(
+  trained, monkeypatch
+):
+  asked = []
+  plain = batch_configs.make_temporal_config
+  monkeypatch.setattr(
+    batch_configs,
+    "make_temporal_config",
+    lambda config, train: asked.append(train) or plain(config, train=train),
+  )
+  trained.random_variables(trained.restore("last"))
+  assert asked == [False]
 
 
 def test_a_run_without_a_detector_has_a_random_encoder_too(config, tmp_path, monkeypatch):

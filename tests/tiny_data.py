@@ -58,10 +58,11 @@ def colour(sequence: int, camera: int, frame: int) -> tuple[int, int, int]:
   return (20 + 60 * sequence, 30 + 90 * camera, 4 * frame)
 
 
-def tiny_camera(width: int = WIDTH, height: int = HEIGHT) -> Camera:
-  """A camera that looks along z from 3 m."""
+def tiny_camera(width: int = WIDTH, height: int = HEIGHT, *, number: int = 0) -> Camera:
+  """A camera that looks along z from 3 m, each further one from 1 m more."""
   k = np.array([[50.0, 0, 19], [0, 45, 11], [0, 0, 1]])
-  return Camera(k, np.eye(3), np.array([0, 0, 3000.0]), np.zeros(5), width, height)
+  place = np.array([0, 0, 3000.0 + 1000 * number])
+  return Camera(k, np.eye(3), place, np.zeros(5), width, height)
 
 
 def tiny_track(
@@ -77,7 +78,7 @@ def tiny_track(
   pose[::2] = np.arange(9).reshape(3, 3) * 10 + np.array([0, 0, 3000])
   pose[::2, 0, 0] = np.array(frames)[::2]
   values: dict[str, Any] = {
-    "camera": tiny_camera(),
+    "camera": tiny_camera(number=camera),
     "background": np.full((HEIGHT, WIDTH, 3), (200, 10 * sequence, 70 * camera), np.uint8),
     "pose3d_mm": pose,
   } | fields

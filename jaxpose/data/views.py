@@ -187,7 +187,10 @@ def _rotations(dataset: Dataset, tracks: Int[np.ndarray, " n"]) -> Float[np.ndar
     if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
       raise ValueError(f"{where} has an R that is no rotation: prepare the data set again")
     found[track] = rotation
-    pose = (int(index.sequence[track]), *np.round([*rotation.ravel(), *camera["camera"]["t"]], 6))
+    pose = (
+      int(index.sequence[track]),
+      *np.round([*rotation.ravel(), *camera["camera"]["t_mm"]], 6),
+    )
     if pose in placed:
       raise ValueError(
         f"{where} stands where {placed[pose]!r} does and looks the same way: is its calibration"

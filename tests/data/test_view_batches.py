@@ -196,7 +196,10 @@ class Turned(Frames):
       {
         "name": str(sequence),
         "tracks": [
-          {"name": str(track), "camera": {"R": turned(self.code * (1 + track))}}
+          {
+            "name": str(track),
+            "camera": {"R": turned(self.code * (1 + track)), "t_mm": [0.0, 0.0, 1000.0 * track]},
+          }
           for track in np.flatnonzero(self.index.sequence == sequence)
         ],
       }

@@ -136,7 +136,7 @@ def turn(degrees):
 
 
 def camera(degrees):
-  return {"R": turn(degrees), "t": [1.0, degrees, 0.0]}
+  return {"R": turn(degrees), "t_mm": [1.0, degrees, 0.0]}
 
 
 def described(cameras, **changes):

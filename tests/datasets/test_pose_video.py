@@ -94,7 +94,7 @@ def test_descriptions_hold_cameras_and_skeleton(tmp_path):
   assert walk["tracks"][1]["size"] == [24, 40]
   camera = walk["tracks"][1]["camera"]
   np.testing.assert_array_equal(camera["K"], tiny_camera().K)
-  assert camera["t_mm"] == [0, 0, 3000]
+  assert camera["t_mm"] == [0, 0, 4000]
   assert camera["distortion"] == [0] * 5
   assert dive["tracks"][0]["background"] in description["backgrounds"]
 

@@ -12,8 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxpose import assembly, building, config_check, files, label_choice, own_poses
+from jaxpose.crops import DETECTOR
 from jaxpose.data.index import Dataset, open_dataset
-from jaxpose.data.subjects import DETECTOR, labelled_boxes, subject_boxes
+from jaxpose.data.subjects import labelled_boxes, subject_boxes
 from jaxpose.skeleton import Skeleton
 
 Batch = Mapping[str, Any]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxpose.crops import LABELS
 from jaxpose.data.records import EMPTY
-from jaxpose.data.subjects import LABELS, subject_boxes
+from jaxpose.data.subjects import subject_boxes
 from jaxpose.embeddings import load_embeddings
 from jaxpose.evaluation import label_table, metrics, probe, probe_report, protocols
 from jaxpose.evaluation.fitting import FitConfig

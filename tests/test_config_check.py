@@ -61,7 +61,7 @@ def test_a_value_of_another_kind_is_named(tmp_path, key, value, word):
     Experiment(ConfigDict(values), tmp_path)
 
 
-def test_a_configuration_that_lacks_a_value_is_named(tmp_path):
+def test_a_configuration_that_lacks_a_value_is_named(tmp_path, tiny_people):
   for change, said in (
     (
       lambda values: values["training"].pop("warn_every"),
@@ -98,7 +98,9 @@ def test_a_configuration_that_lacks_a_value_is_named(tmp_path):
   with pytest.raises(ValueError, match="section 'supervised', has no 'mirror'"):
     cli.open_run(str(tmp_path))
   for module in (dsl, supervised):
-    Experiment(module.get_config("smoke"), tmp_path).save_config()
+    config = module.get_config("smoke")
+    config.data.directory = str(tiny_people)
+    Experiment(config, tmp_path).save_config()
     assert cli.open_run(str(tmp_path)).config.name == "smoke"
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpose.crops import DIFFERENCE, LABELS
 from jaxpose.data.clock import pick, uniform
-from jaxpose.data.subjects import DIFFERENCE, LABELS, labelled_boxes, subject_boxes
+from jaxpose.data.subjects import labelled_boxes, subject_boxes
 
 _DRAW = 50  # stream of random numbers
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from jaxpose import crops
 from jaxpose.data import pairs, subjects
 from jaxpose.data.clock import pick, uniform
 from jaxpose.data.columns import Index
@@ -23,7 +24,7 @@ class PairConfig:
     gap_min, gap_max: unsynchronised views are farther apart than gap_min, less than gap_max.
     unit: of the gaps: "frames" of the source, or "s".
     synchronised, unsynchronised, flipped: probabilities, adding up to 1.
-    crop: what crops are centred on, one of `subjects.CROPS`.
+    crop: what crops are centred on, one of `crops.CROPS`.
     substitute: whether each view has the background of another camera or sequence too.
     single_view: both views are of one camera.
     per_example: how many pairs a batch holds for each of its examples.
@@ -35,15 +36,15 @@ class PairConfig:
   synchronised: float = 1 / 3
   unsynchronised: float = 1 / 3
   flipped: float = 1 / 3
-  crop: str = subjects.DETECTOR
+  crop: str = crops.DETECTOR
   substitute: bool = False
   single_view: bool = False
   per_example: int = 1
 
   def __post_init__(self) -> None:
-    if self.crop not in subjects.CROPS:
+    if self.crop not in crops.CROPS:
       raise ValueError(
-        f"crops of pairs are centred on one of {', '.join(subjects.CROPS)}, not {self.crop!r}"
+        f"crops of pairs are centred on one of {', '.join(crops.CROPS)}, not {self.crop!r}"
       )
     if self.per_example < 1:
       raise ValueError(f"a batch holds at least 1 pair an example, not {self.per_example}")
@@ -83,7 +84,7 @@ def mirrored_views(sample: pairs.PairSample) -> Bool[np.ndarray, "B 2"]:
 
 def label_columns(config: PairConfig, *, one_skeleton: bool) -> tuple[str, ...]:
   """The labels that the crops of pairs are taken by; joints where all data sets have the same."""
-  if config.crop != subjects.LABELS:
+  if config.crop != crops.LABELS:
     return ()
   return subjects.BOX_LABELS if one_skeleton else ("box_px",)
 
@@ -94,7 +95,7 @@ def find_subjects(batch: dict[str, np.ndarray], config: PairConfig) -> dict[str,
   Args:
     batch: image, background [B, 2, H, W, 3] and the columns of `label_columns`.
   """
-  if config.crop == subjects.DETECTOR:
+  if config.crop == crops.DETECTOR:
     return batch
   flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
   boxes = subjects.subject_boxes(flat, config.crop).reshape(-1, 2, 4)

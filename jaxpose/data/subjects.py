@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from jaxpose.crops import DIFFERENCE, LABELS
 from jaxpose.data.records import EMPTY
 
-LABELS, DIFFERENCE, DETECTOR = "labels", "difference", "detector"
-CROPS = (LABELS, DIFFERENCE, DETECTOR)  # what crops are centred on
 BOX_LABELS = ("box_px", "present", "pose2d_px")  # what `labelled_boxes` looks at
 
 

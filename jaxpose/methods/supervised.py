@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxpose import parallel
-from jaxpose.data.subjects import CROPS, DETECTOR, DIFFERENCE, LABELS
+from jaxpose.crops import CROPS, DETECTOR, DIFFERENCE, LABELS
 from jaxpose.losses.pose import pose_l2
 from jaxpose.method import Method, Objective, Terms, Variables
 from jaxpose.methods import background_treatment, batching, pose_target
@@ -37,7 +37,7 @@ class SupervisedOptions:
   """What the network sees; the values are in configs/common.py.
 
   Attributes:
-    crop: one of `CROPS`: `DETECTOR` is the box that the detector finds, windowed, as a
+    crop: one of `crops.CROPS`: `DETECTOR` is the box that the detector finds, windowed, as a
       self-supervised encoder saw it; others are squares around the boxes that come with the frames.
     crop_size: side of the crop, px.
     enlarge: side of the square that is cropped, in longer sides of the box.

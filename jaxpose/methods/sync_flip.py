@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxpose import parallel
+from jaxpose.crops import DETECTOR
 from jaxpose.losses import sync_flip as losses
 from jaxpose.method import Objective, Terms, Variables
 from jaxpose.methods import background_treatment as backgrounds
@@ -21,7 +22,6 @@ from jaxpose.models.siamese import FUSIONS, Fusion, SiameseHeads
 
 GROUP = "sync_flip"  # of parameters: the two heads
 TERMS = ("synchronisation", "flip")
-DETECTOR = "detector"
 POOLED, TIME_VARIANT = "pooled", "time_variant"
 FEATURES = (POOLED, TIME_VARIANT)
 _VIEWS = 2

@@ -121,7 +121,7 @@ def transfer_pose2sim_balancing():
 
 
 def human36m():
-  """Human3.6M, P3 §4.1 and §4.2, from configs/sync_flip.py:human36m.
+  """Human3.6M, P3 §4.1 and §4.2, from configs/sync_flip.py:human36m, which see.
 
   Expected, x17/16: MPJPE 79.5, N-MPJPE 73.4, P-MPJPE 59.7 mm on all subjects, 104.9, 91.7 and 78.4
   on S1's labels (`--config.supervised.subjects`). Measured: not yet.

@@ -72,6 +72,9 @@ def open_take(take: Take, folder: Path, staging_folder: Path) -> TakeData:
         f"{folder / take.labels}: no label falls on a frame of take {take.name!r}; see "
         "labels_start and labels_align"
       )
+    keep = moving_frames(points, take.min_movement_mm)
+    frame, time_s, points = frame[keep], time_s[keep], points[keep]
+    rows = {name: own[keep] for name, own in rows.items()}
     for name in cameras:
       if name in calibrated:
         where = f"take {take.name!r}, camera {name!r}, {folder / take.labels}"
@@ -106,6 +109,27 @@ def _points_of_frames(
   if take.labels_align == "frame":
     return labels.take_rows(found, frame - round(take.labels_start))
   return labels.resample(found, frame / fps - take.labels_start)
+
+
+def moving_frames(points_mm: Float[np.ndarray, "n J 3"], least_mm: float) -> Bool[np.ndarray, " n"]:
+  """The first labelled frame, and each in which a joint is `least_mm` from its place in the last.
+
+  The last is that which was kept last, the joint one that both know; frames without any are kept.
+  """
+  keep = np.ones(len(points_mm), bool)
+  last = None
+  if not least_mm:
+    return keep
+  for number, points in enumerate(points_mm):
+    known = np.isfinite(points).all(axis=1)
+    if not known.any():
+      continue
+    if last is not None:
+      moved = np.linalg.norm(points - last, axis=1)
+      keep[number] = np.nanmax(moved, initial=-np.inf) >= least_mm
+    if keep[number]:
+      last = points
+  return keep
 
 
 def _open_cameras(

@@ -64,6 +64,8 @@ class Take:
     labels_align: "frame": row i belongs to frame labels_start + i; "time": rows have times, in
       seconds of the take after `labels_start` seconds.
     labels_start: frame (or second) of the take at which the labels start.
+    min_movement_mm: of labelled frames keeps one once some joint has moved so far since the last
+      that was kept (P3 §4: 40); 0 keeps all.
     room: takes with the same room and camera name share one background.
     background: median, robust, still, dive or panorama.
     background_image, background_clip: picture or video of the empty room, per camera or one.
@@ -97,6 +99,7 @@ class Take:
   labels_fps: float = 0.0
   labels_align: str = "time"
   labels_start: float = 0.0
+  min_movement_mm: float = 0.0
   room: str = ""
   background: str = "median"
   background_image: Any = ""
@@ -140,7 +143,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
   **dict.fromkeys(("background_from", "cameras_align"), (str,)),
   **dict.fromkeys(("every", "image_size"), (int,)),
   **dict.fromkeys(("fps", "source_fps", "length_tolerance"), (int, float)),
-  **dict.fromkeys(("labels_fps", "labels_start"), (int, float)),
+  **dict.fromkeys(("labels_fps", "labels_start", "min_movement_mm"), (int, float)),
   **dict.fromkeys(("trim", "trim_s", "falling", "empty", "person"), (list, tuple)),
   "split": (str, dict),
   "rotate": (int, dict),
@@ -188,10 +191,13 @@ def check_take(take: Take, where: str) -> None:
     raise TakeError(f"{where}: cameras_align = 'frame' leaves no use for offset_s")
   if take.labels and not take.calibration:
     raise TakeError(f"{where}: labels without a calibration cannot be brought into the cameras")
+  if take.min_movement_mm and not take.labels:
+    raise TakeError(f"{where}: min_movement_mm without labels: nothing says how far a joint moved")
   if take.every < 1 or take.image_size < 16 or (take.every > 1 and take.fps):
     raise TakeError(f"{where}: every >= 1, image_size >= 16, and only one of every and fps")
-  if min(take.fps, take.source_fps, take.labels_fps, take.length_tolerance) < 0:
-    raise TakeError(f"{where}: rates and tolerances cannot be below 0")
+  limits = (take.fps, take.source_fps, take.labels_fps, take.length_tolerance, take.min_movement_mm)
+  if min(limits) < 0:
+    raise TakeError(f"{where}: rates, tolerances and movement cannot be below 0")
   _check_ranges(take, where)
 
 

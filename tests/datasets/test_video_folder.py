@@ -14,6 +14,7 @@ from launching import ROOT, workers_of
 
 from datasets.video_folder import backgrounds, staging
 from datasets.video_folder import prepare as prepare_module
+from datasets.video_folder.assemble import moving_frames
 from datasets.video_folder.prepare import prepare_videos
 from datasets.video_folder.takes import Take, TakeError, load_takes
 from jaxpose.data import records
@@ -199,6 +200,26 @@ def test_cameras_that_one_clock_triggers_may_have_headers_that_differ(tmp_path):
   assert found[-1]["time_s"] == found[159]["time_s"]
 
 
+def test_frames_in_which_nobody_moved_are_left_out(tmp_path):
+  # joints move 20 mm a frame; frames 3 to 5 lack the third one
+  folder, poses = two_cameras(tmp_path, "min_movement_mm = 45\n")
+  report, _ = prepare(folder, tmp_path / "out")
+  found = read(report.directory, "train")[2]
+  assert [int(r["frame"]) for r in found] == [0, 3, 6, 9] * 2
+  assert [frame_code(r["image"]) for r in found] == [0, 3, 6, 9] * 2
+  np.testing.assert_allclose(found[2]["pose3d_mm"], poses[6] * 1000 + [0, 0, 4000], atol=0.1)
+
+
+def test_a_frame_counts_from_the_last_that_was_kept():
+  x = np.array([0, 30, 50, 50, np.nan, 60, 85, 125.0])
+  points = np.zeros((8, 2, 3))
+  points[:, 1, 0] = x
+  points[4, 0] = np.nan  # no joint is known: kept
+  found = moving_frames(points, 40.0)
+  np.testing.assert_array_equal(np.flatnonzero(found), [0, 2, 4, 7])
+  assert moving_frames(points, 0.0).all()
+
+
 def test_cameras_of_unequal_length_are_refused(tmp_path):
   folder, _ = two_cameras(tmp_path, b=6)
   report, text = prepare(folder, tmp_path / "out")
@@ -355,6 +376,7 @@ def test_a_range_outside_of_the_take_is_an_error(tmp_path):
     ("roi = { c = [0, 0, 20, 20] }", "names 'c'"),
     ("labels_align = 'both'", "labels_align"),
     ("trim = [9, 3]", "trim"),
+    ("min_movement_mm = -1", "movement cannot be below 0"),
     ("cameras_align = 'clock'", "cameras_align must be"),
     ("cameras_align = 'frame'\noffset_s = { b = 0.1 }", "leaves no use for offset_s"),
   ],

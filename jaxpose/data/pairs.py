@@ -87,14 +87,14 @@ def build_pairs(
       unsynchronised.append(small[(partners > 0) & ~empty[ids]])
   same, other = np.concatenate(synchronised), np.concatenate(unsynchronised)
   names = ("synchronised", "unsynchronised", "flipped")
-  for name, probability, references in zip(names, probabilities, (same, other, same)):
-    if probability > 0 and not references.size:
+  references = (same, other, same)
+  for name, probability, found in zip(names, probabilities, references):
+    if probability > 0 and not found.size:
       cameras = "a" if single_view else "more than one"
       raise ValueError(
         f"no {name} pairs: {len(views)} of {len(index.fps)} sequences have {cameras} "
         f"camera, and none has a partner (gaps {gap_min} to {gap_max} {unit})"
       )
-  references = (same, other, same)
   return Pairs(**vars(table), peopled=peopled, references=references, probabilities=probabilities)
 
 

@@ -119,7 +119,8 @@ def human36m():
   """Human3.6M, P3 §3.3 and §4.1: ResNet-18 from random weights, no background.
 
   P3 trains on frames in which a joint moved 40 mm and tests on every 64th: `min_movement_mm` and
-  `every` of launch/prepare.py's takes.
+  `every` of launch/prepare.py's takes. Its batch of 16 is taken for 16 pairs of views, the lighter
+  of two readings: a pair of each kind for 16 instants would be another.
   Expected, after transfer with all subjects: N-MPJPE 73.4 mm, with S1 alone 91.7 mm (P3 Table 2).
   Measured: not yet.
   """

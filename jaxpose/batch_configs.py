@@ -1,9 +1,12 @@
 """Sections of a configuration as what a batch is drawn by, for experiment.py."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from jaxpose.data.batches import TemporalConfig
 from jaxpose.data.pair_batch import PairConfig
+from jaxpose.data.sources import Source
 from jaxpose.data.views import ViewsConfig
 
 
@@ -50,3 +53,15 @@ def make_views_config(config: ConfigDict) -> ViewsConfig:
     unit=views.unit,
     rotation="nsd" in config.methods,
   )
+
+
+def check_videos(config: ConfigDict, sources: Sequence[Source]) -> None:
+  """Raises ValueError where DrNet's discriminator would never see frames of two videos."""
+  videos = sum(source.dataset.index.num_tracks for source in sources)
+  if "drnet" in config.methods and min(videos, config.batch_size) < 2:
+    folders = ", ".join(str(source.dataset.directory) for source in sources)
+    raise ValueError(
+      "config.methods has 'drnet', whose discriminator tells frames of one video from those of"
+      f" another: it needs two videos and config.batch_size >= 2; {folders} has {videos}, the batch"
+      f" {config.batch_size}"
+    )

@@ -129,7 +129,9 @@ class Experiment:
     from jaxpose import batch_configs
     from jaxpose.data import pipeline
 
-    parts = assembly.parts(self.config)
+    parts, sources = assembly.parts(self.config), self._sources(split)
+    if split == "train":
+      batch_configs.check_videos(self.config, sources)
     temporal = labelled = None
     if assembly.TEMPORAL in parts:
       temporal = batch_configs.make_temporal_config(self.config, train=not settled)
@@ -140,7 +142,7 @@ class Experiment:
         self.config.supervised.crop,
       )
     return pipeline.make_batches(
-      self._sources(split),
+      sources,
       temporal=temporal,
       pair=batch_configs.make_pair_config(self.config) if assembly.PAIR in parts else None,
       views=batch_configs.make_views_config(self.config) if assembly.VIEWS in parts else None,

@@ -1,9 +1,13 @@
 """Every value of a section reaches what draws the batches."""
 
+import pytest
+from numbered_frames import frames
+
 from configs import ablations, dsl, sync_flip
 from jaxpose import batch_configs
 from jaxpose.data.batches import TemporalConfig
 from jaxpose.data.pair_batch import PairConfig
+from jaxpose.data.sources import Source
 from jaxpose.data.views import ViewsConfig
 
 
@@ -37,3 +41,16 @@ def test_views():
     config.views.update({"gap_min": 3.0, "gap_max": 30.0, "unit": "s"})
     expected = ViewsConfig(gap_min=3.0, gap_max=30.0, unit="s", rotation=rotation)
     assert batch_configs.make_views_config(config) == expected
+
+
+def test_drnet_needs_frames_of_two_videos():
+  config = ablations.get_config("drnet@smoke")
+  one, two = Source(frames(0, [range(20)])), Source(frames(1, [range(20), range(9)]))
+  batch_configs.check_videos(config, [two])
+  batch_configs.check_videos(config, [one, one])
+  with pytest.raises(ValueError, match=r"needs two videos .* has 1, the batch 4"):
+    batch_configs.check_videos(config, [one])
+  config.batch_size = 1
+  with pytest.raises(ValueError, match="has 2, the batch 1"):
+    batch_configs.check_videos(config, [two])
+  batch_configs.check_videos(dsl.get_config("smoke"), [one])

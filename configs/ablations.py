@@ -29,7 +29,10 @@ def _undecoded(config):
 
 
 def _without_detector(config):
+  """Whole frames: no boxes that falls could guide, so contrast from the first step on."""
   config.model.detector = ""
+  config.sampling.gravity = ((0, 0.0),)
+  config.loss_weights.dsl = (_last(config.loss_weights.dsl),)
 
 
 def _contrast(config, kind):

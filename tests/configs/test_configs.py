@@ -98,6 +98,15 @@ def test_what_dsl_is_compared_with_differs_from_it_in_its_own_parts_only():
     ablations.get_config("ae@h36m")
 
 
+def test_whole_frames_are_contrasted_from_the_first_step_on():
+  for name in ("css", "dsl_plain", "mv_css"):
+    for base in ("diving", "synthetic_dives", "synthetic_people"):
+      config, whole = ablations.get_config(f"{name}@{base}"), dsl.get_config(base)
+      assert config.sampling.gravity == ((0, 0.0),)
+      last = whole.loss_weights.dsl[-1]
+      assert config.loss_weights.dsl == (last[1] if isinstance(last, tuple) else last,)
+
+
 def test_nsd_has_priors_where_dsl_has_gravity():
   for base in ("diving", "synthetic_dives"):
     assert dsl.get_config(base).sampling.gravity[0][1] > 0

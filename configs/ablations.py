@@ -18,9 +18,14 @@ def _unsplit(config):
   config.scene.jitter = False
 
 
+def _steps(weight):
+  """(from step, weight) of a term."""
+  return weight if isinstance(weight[0], tuple) else ((0, weight[0]),)
+
+
 def _last(weight):
   """The weight that a term ends with."""
-  return weight[-1][1] if isinstance(weight[-1], tuple) else weight[-1]
+  return _steps(weight)[-1][1]
 
 
 def _undecoded(config):
@@ -108,12 +113,16 @@ def drnet(config):
   """DrNet: a scene discriminator parts the vectors, without contrast or jitter.
 
   Its terms have the share of the papers' weights that DSL's has on the same frames: at their full
-  weight the first gradients are twenty times as large as DSL's.
+  weight the first gradients are twenty times as large as DSL's. They begin when the prior of the
+  boxes' size lets go, people being found: crops without anybody are the most similar ones, and
+  boxes that had found nobody yet left the frame.
   """
   config.methods = ("drnet",)
   share = _last(config.loss_weights.dsl) / _last(common.paper().loss_weights.dsl)
+  found = _steps(config.loss_weights.box_scale)[-1][0]
   for term in ("similarity", "confusion"):
-    config.loss_weights[term] = (share * _last(config.loss_weights[term]),)
+    weight = share * _last(config.loss_weights[term])
+    config.loss_weights[term] = ((0, 0.0), (found, weight)) if found else (weight,)
   config.scene.jitter = False
   config.drnet.learning_rate = config.optimiser.learning_rate
 
@@ -130,14 +139,14 @@ def mv_css(config):
 def nsd(config):
   """NSD: the time-variant vector as points that are rotated between views, without jitter.
 
-  It has no falls: where gravity guides DSL's boxes their priors do.
+  It has no falls: where gravity alone guides DSL's boxes priors do.
   """
   config.methods = ("nsd",)
   set_views(config)
   if any(share > 0 for _, share in config.sampling.gravity):
     priors = common.paper().loss_weights
     for term in ("box_scale", "box_location"):
-      if not _last(config.loss_weights[term]):
+      if not any(weight for _, weight in _steps(config.loss_weights[term])):
         config.loss_weights[term] = priors[term]
   config.scene.jitter = False
   set_points(config)
@@ -154,6 +163,7 @@ def random(config):
   config.optimiser.frozen = ("detector",)
   config.optimiser.multipliers.detector = 1.0  # frozen: none of its own
   config.optimiser.learning_rate = 0.0
+  config.sampling.gravity = ((0, config.sampling.gravity[-1][1]),)  # what is learned from last
   config.training.steps = 50
 
 

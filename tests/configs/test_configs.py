@@ -110,10 +110,22 @@ def test_whole_frames_are_contrasted_from_the_first_step_on():
 def test_nsd_has_priors_where_dsl_has_gravity():
   for base in ("diving", "synthetic_dives"):
     assert dsl.get_config(base).sampling.gravity[0][1] > 0
-    weights = ablations.get_config(f"nsd@{base}").loss_weights
-    for term in ("box_scale", "box_location"):
-      assert building.ever_weighs(weights[term])
-  assert not building.ever_weighs(dsl.get_config("diving").loss_weights.box_scale)
+  own, given = dsl.get_config("diving").loss_weights, dsl.get_config("human36m").loss_weights
+  found = ablations.get_config("nsd@diving").loss_weights
+  for term in ("box_scale", "box_location"):
+    assert not building.ever_weighs(own[term])
+    assert building.ever_weighs(found[term])
+    assert found[term] == given[term]
+  # embedded divers have priors of their own, one after the other
+  own = dsl.get_config("synthetic_dives").loss_weights
+  found = ablations.get_config("nsd@synthetic_dives").loss_weights
+  for term in ("box_scale", "tight_box", "box_location"):
+    assert found[term] == own[term]
+
+
+def test_a_row_that_learns_nothing_sees_what_is_learned_from_last():
+  # its 50 steps give batch norm the statistics that it is exported with
+  assert ablations.get_config("random@diving").sampling.gravity == ((0, 0.0),)
 
 
 def test_rows_that_learn_nothing_can_be_trained_on_every_variant():
@@ -129,16 +141,20 @@ def test_rows_that_learn_nothing_can_be_trained_on_every_variant():
       assert config.optimiser.learning_rate == 0.0
 
 
-def test_on_small_frames_drnet_weighs_its_terms_like_dsl():
-  for base, share in (
-    ("human36m", 1),
-    ("diving", 1),
-    ("synthetic_people", 0.1),
-    ("mocap_people", 0.1),
+def test_drnet_weighs_its_terms_like_dsl_once_people_are_found():
+  for base, share, begins in (
+    ("human36m", 1, 0),
+    ("diving", 1, 0),
+    ("synthetic_people", 0.1, 700),
+    ("mocap_people", 0.1, 700),
+    ("own", 0.1, 700),
   ):
     weights = ablations.get_config(f"drnet@{base}").loss_weights
-    assert weights.similarity == pytest.approx((share,))
-    assert weights.confusion == pytest.approx((1e-4 * share,))
+    if begins:
+      assert weights.box_scale[-1][0] == begins  # the prior lets go
+    for term, value in (("similarity", share), ("confusion", share * 1e-4)):
+      expected = [(0, 0.0), (begins, pytest.approx(value))] if begins else pytest.approx(value)
+      assert building.loss_weight(term, weights[term]) == expected
 
 
 def test_views_lie_as_far_apart_as_distant_frames():

@@ -194,7 +194,8 @@ class Model:
 
     Returns:
       What `embed` returns, and pose3d_mm [N, J, 3]: root-centred, axes of the camera (x right, y
-      down, z away), NaN where presence is below 0.5; and mask [N, H, W] in [0, 1] on the image.
+      down, z away; of `own` poses that are `turned`, of one that looks at the person), NaN where
+      presence is below 0.5; and mask [N, H, W] in [0, 1] on the image.
 
     Raises:
       FileNotFoundError: there is no regressor.

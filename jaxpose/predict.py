@@ -119,7 +119,8 @@ def predict_video(
 
   The `.npz` holds pose3d_mm [N, J, 3] (root-centred, camera axes x right, y down, z away; NaN where
   presence is below 0.5), presence [N], box_px [N, 4], frame [N] (number in the file), time_s [N],
-  joint_names, parents, image_size. The `.trc` holds the same poses with X right, Y up, Z towards
+  joint_names, parents, image_size, turned (are the axes those of a camera that looks at the person,
+  see `OwnPoses`?). The `.trc` holds the same poses with X right, Y up, Z towards
   the camera, in mm. Nothing is written under these names before the video is finished.
 
   Raises:
@@ -159,9 +160,13 @@ def predict_video(
       overlay.discard()
     raise
   warnings = _warnings(columns, crowd, info, options)
-  if isinstance(regressor, OwnPoses) and regressor.turned:
+  if _is_turned(regressor):
     warnings.append("poses are as seen by a camera that looks at the person: none is calibrated")
   return Prediction(written, len(columns["frame"]), warnings)
+
+
+def _is_turned(regressor: Regressor | OwnPoses) -> bool:
+  return isinstance(regressor, OwnPoses) and regressor.turned
 
 
 _COLUMNS = ("frame", "time_s", "pose3d_mm", "presence", "box_px")
@@ -251,6 +256,7 @@ def _save(
       parents=np.array(skeleton.parents, np.int32),
       skeleton=np.array(json.dumps(skeleton.to_dict())),
       image_size=np.array(size, np.int32),
+      turned=np.array(_is_turned(regressor)),
     )
   markers = stem.with_name(f"{stem.name}.trc")
   trc.save_trc(

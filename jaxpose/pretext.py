@@ -44,13 +44,13 @@ def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict
   head = read_head(variables, experiment.config.sync_flip.fusion)
   found: dict[str, Any] = {"accuracy": {}}
   apart = {experiment.dataset(name).split: name for name in exported}  # one where test is train
-  for split in apart.values():
-    embeddings = exported[split]
+  for split, name in apart.items():
+    embeddings = exported[name]
     curve = synchronisation.accuracy_by_gap(gather_views(embeddings), head, pairs=PAIRS, seed=seed)
     found["accuracy"][split] = [point._asdict() for point in curve]
-  split = "test" if "test" in exported else "train"
-  found["split"] = split
-  views = gather_views(exported[split])
+  name = "test" if "test" in exported else "train"
+  found["split"] = experiment.dataset(name).split
+  views = gather_views(exported[name])
   own = synchronisation.find_in_other_camera(views, head, queries=QUERIES, seed=seed)
   if own is not None:
     retrieval, errors = own

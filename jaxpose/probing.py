@@ -226,7 +226,7 @@ def score_supervised(
   `fine-tuned` where it started from another run, stands in the tables of probes that name it, at
   the number of labels that it learned from. Beside it stands the mean pose of these labels.
   Frames without a box (config.supervised.crop) cannot be cropped: they are left out, which the
-  progress says.
+  progress says. Where none is left there is no row, and no reference.
 
   Args:
     experiment: a `jaxpose.experiment.Experiment` of the method `supervised`.
@@ -234,7 +234,6 @@ def score_supervised(
 
   Raises:
     FileNotFoundError: there is no checkpoint, or no data.
-    ValueError: no test frame has both a 3D pose and a box or 2D joints.
   """
   begin = time.monotonic()
   skeleton = experiment.dataset(TEST).skeleton
@@ -243,8 +242,6 @@ def score_supervised(
   boxed = np.isfinite(frames["box_px"][test.rows]).all(axis=-1)
   if experiment.subject_crop is None:  # the detector finds one in every frame
     boxed = np.ones_like(boxed)
-  if not boxed.any():
-    raise ValueError("no test frame has both a 3D pose and a box or 2D joints: nothing to score")
   if not boxed.all():
     progress(f"probe: {int((~boxed).sum())} labelled test frames have no box and are left out")
   true, valid = test.poses_mm[boxed], test.valid[boxed]
@@ -256,7 +253,7 @@ def score_supervised(
     own: frames["pose_mm"][test.rows][boxed],
   }
   records = {}
-  for row, predicted in poses.items():
+  for row, predicted in poses.items() if boxed.any() else ():
     scores = metrics.pose_metrics(predicted, true, valid, root=skeleton.root)
     seconds = round(time.monotonic() - begin, 3) if row == own else 0.0
     errors = metrics.sequence_errors(predicted, true, valid, sequences, root=skeleton.root)
@@ -282,6 +279,9 @@ def _write_supervised(
 ) -> None:
   """Writes tables and reference, and says what the network, the last record, is worth."""
   probe_report.write_probe_report(out, results)
+  if not results.records:
+    progress("probe: no test frame has both a 3D pose and what is cropped: nothing to score")
+    return
   base, own = results.records
   reference = Reference(own, results.num_joints, test_frames)
   name = metrics.metric_name("N-MPJPE", results.num_joints)
@@ -298,6 +298,7 @@ def _count_frames(
   experiment: Any, test: protocols.LabelledFrames, boxed: np.ndarray
 ) -> dict[str, int]:
   train = [dataset.index for dataset in experiment.train_datasets()]
+  same = experiment.dataset(TEST).split == experiment.dataset(TRAIN).split
   return {
     "train": sum(index.num_frames for index in train),
     "train_labelled": experiment.count_all_labels(),
@@ -307,6 +308,7 @@ def _count_frames(
     "test_labelled": int(boxed.sum()),
     "test_left_out_empty": test.left_out_empty,
     "test_left_out_root_unknown": test.left_out_root,
+    "test_also_train": int(boxed.sum()) if same else 0,
   }
 
 

@@ -37,6 +37,7 @@ class Run:
     model = types.SimpleNamespace(start_from="")
     self.config = types.SimpleNamespace(seed=3, model=model)
     self.mean_pose_mm = MEAN
+    self.splits = {"train": "train", "test": "test"}
 
   def dataset(self, split):
     index = types.SimpleNamespace(
@@ -45,7 +46,9 @@ class Run:
       present=np.array([1, 1, 1, 0, 1, 1]),
     )
     sequences = [{"name": "walk"}, {"name": "jump"}]
-    return types.SimpleNamespace(index=index, skeleton=SKELETON, num_frames=5, sequences=sequences)
+    return types.SimpleNamespace(
+      index=index, skeleton=SKELETON, num_frames=5, sequences=sequences, split=self.splits[split]
+    )
 
   def train_datasets(self):
     return [self.dataset("train")] * 2  # the data set, and another one of `data.also`
@@ -132,6 +135,26 @@ def test_a_network_that_started_from_another_run_has_a_row_of_its_own(tmp_path):
   for name in ("N-MPJPE", "P-MPJPE"):
     (line,) = (line for line in lines if line.startswith(f"probe: {name} in mm:"))
     assert "without root" in line
+
+
+def test_where_no_test_frame_can_be_cropped_nothing_is_scored(tmp_path):
+  run = Run(tmp_path)
+  batches = run.frame_batches
+  run.frame_batches = lambda split: (b | {"box_px": b["box_px"] + np.nan} for b in batches(split))
+  lines = []
+  results = probing.score_supervised(run, progress=lines.append)
+  assert results.records == []
+  assert "nothing to score" in lines[-1]
+  assert "nothing was scored" in (tmp_path / "probe" / "results.md").read_text()
+  assert not (tmp_path / "probe" / "reference.json").exists()
+
+
+def test_scores_of_training_frames_are_called_so(tmp_path):
+  run = Run(tmp_path)
+  assert probing.score_supervised(run).frames["test_also_train"] == 0
+  run.splits["test"] = "train"  # own videos without a split for testing
+  assert probing.score_supervised(run).frames["test_also_train"] == 3
+  assert "training frames too" in (tmp_path / "probe" / "results.md").read_text()
 
 
 def test_the_detector_finds_a_box_in_every_test_frame(tmp_path):

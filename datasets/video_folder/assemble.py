@@ -114,19 +114,19 @@ def _points_of_frames(
 def moving_frames(points_mm: Float[np.ndarray, "n J 3"], least_mm: float) -> Bool[np.ndarray, " n"]:
   """The first labelled frame, and each in which a joint is `least_mm` from its place in the last.
 
-  The last is that which was kept last, the joint one that both know; frames without any are kept.
+  The last is that which was kept last, the joint one that both know. Where they know none in common
+  a frame is kept.
   """
   keep = np.ones(len(points_mm), bool)
   last = None
   if not least_mm:
     return keep
   for number, points in enumerate(points_mm):
-    known = np.isfinite(points).all(axis=1)
-    if not known.any():
+    if not np.isfinite(points).all(axis=1).any():
       continue
     if last is not None:
       moved = np.linalg.norm(points - last, axis=1)
-      keep[number] = np.nanmax(moved, initial=-np.inf) >= least_mm
+      keep[number] = np.isnan(moved).all() or np.nanmax(moved) >= least_mm
     if keep[number]:
       last = points
   return keep

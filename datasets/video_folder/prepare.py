@@ -115,13 +115,13 @@ def _is_up_to_date(work: _Work, final: Path, mark: str) -> bool:
 
 def _prepare(work: _Work, takes: list[Take], final: Path, mark: str, quality: int) -> Report:
   work.staged.mkdir(parents=True, exist_ok=True)
-  takes = _announce(work, takes)
-  takes = _decode(work, takes, quality)
-  opened, grouped = _make_backgrounds(work, _open_takes(work, takes))
+  usable = _decode(work, _announce(work, takes), quality)
+  opened, grouped = _make_backgrounds(work, _open_takes(work, usable))
   for name, reason in work.skipped.items():
     work.say(f"skipped take {name!r}: {reason}")
   if not opened:
     return Report(None, work.skipped)
+  _check_splits(takes, [data.take for data in opened], work.folder)
   left_out = tuple(f"{name}: {reason}" for name, reason in work.skipped.items())
   if _stored_options(final) == {"fingerprint": mark, "skipped": list(left_out)}:
     work.say(f"{final} is up to date, but for what was skipped")
@@ -130,6 +130,18 @@ def _prepare(work: _Work, takes: list[Take], final: Path, mark: str, quality: in
   if not work.skipped:
     shutil.rmtree(work.staged, ignore_errors=True)
   return Report(final, work.skipped)
+
+
+def _check_splits(takes: Sequence[Take], used: Sequence[Take], folder: Path) -> None:
+  """Raises ValueError where a split has lost all of its takes: another would stand in for it."""
+  left = {name for take in used for name in take.split_names}
+  for take in takes:
+    lost = [name for name in take.split_names if name not in left]
+    if lost:
+      raise ValueError(
+        f"{folder}: split {lost[0]!r} has no take left, {take.name!r} and all others of it were"
+        " skipped: put the files right, or give the split to another take"
+      )
 
 
 def _announce(work: _Work, takes: list[Take]) -> list[Take]:

@@ -135,10 +135,12 @@ def _align_by_time(take: Take, infos: Sequence[video.VideoInfo], stop: int | Non
 
   Files of one length are of cameras that one clock triggers, however their headers round the rate.
   """
-  if take.cameras_align or len(infos) == 1:
+  if take.cameras_align:
     return take.cameras_align == "time"
   if any(take.of_camera("offset_s", name) for name in take.videos):
     return True
+  if len(infos) == 1:
+    return False
   rates, counts = [info.fps for info in infos], [info.promised_frames for info in infos]
   drift = max(rates) / min(rates) - 1  # frames a frame
   if min(counts) == max(counts):

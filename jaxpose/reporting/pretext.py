@@ -58,8 +58,8 @@ def _other_subjects(found: Found) -> Table:
     if found[key]
   ]
   note = (
-    f"Of {found['queries']} test frames, that of {found['frames']} training frames, of other"
-    " people, which is most probably of the same instant: mean distance of the two poses, mm."
+    f"Of {found['queries']} test frames, that of the other people among {found['frames']} training"
+    " frames which is most probably of the same instant: mean distance of the two poses, mm."
     " N-MPJPE counts the angle between the two cameras as an error, P-MPJPE does not."
   )
   return Table("The same pose of other people", ["frame", *names], rows, note)

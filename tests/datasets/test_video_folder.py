@@ -164,6 +164,13 @@ def test_offset_aligns_a_late_camera(tmp_path):
   ]
 
 
+def test_an_offset_moves_a_single_camera_too(tmp_path):
+  write_video(tmp_path / "in" / "walk.avi", 12)  # 10 frames a second
+  report, _ = prepare(tmp_path / "in", tmp_path / "out", overrides={"offset_s": 0.5})
+  found = read(report.directory, "train")[2]
+  np.testing.assert_allclose([r["time_s"] for r in found], 0.5 + np.arange(12) / 10, atol=1e-6)
+
+
 def write_clock(path, count, fps, *, header=None):
   """Frames whose grey is 50 times the seconds since the start, from 0 on again after 200."""
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,6 +225,25 @@ def test_a_frame_counts_from_the_last_that_was_kept():
   found = moving_frames(points, 40.0)
   np.testing.assert_array_equal(np.flatnonzero(found), [0, 2, 4, 7])
   assert moving_frames(points, 0.0).all()
+  points[:, 0, 0] = x
+  points[:4, 1] = np.nan
+  points[4:, 0] = np.nan  # no joint is known before frame 4 and from it on: 5 begins anew
+  found = moving_frames(points, 40.0)
+  np.testing.assert_array_equal(np.flatnonzero(found), [0, 2, 4, 5, 7])
+
+
+def test_a_split_that_lost_its_takes_is_an_error(tmp_path):
+  folder = tmp_path / "in"
+  takes = ""
+  for name, split in (("one", "train"), ("two", "test")):
+    write_video(folder / f"{name}.avi", 5)
+    takes += f'[[take]]\nname = "{name}"\nvideo = "{name}.avi"\nsplit = "{split}"\n'
+  (folder / "takes.toml").write_text(takes)
+  report, _ = prepare(folder, tmp_path / "out")
+  (folder / "two.avi").write_bytes(b"no video" * 50)
+  with pytest.raises(ValueError, match="split 'test' has no take left, 'two'"):
+    prepare(folder, tmp_path / "out")
+  assert len(read(report.directory, "test")[2]) == 5  # what was prepared before stays
 
 
 def test_cameras_of_unequal_length_are_refused(tmp_path):

@@ -58,10 +58,12 @@ def make_views_config(config: ConfigDict) -> ViewsConfig:
 def check_videos(config: ConfigDict, sources: Sequence[Source]) -> None:
   """Raises ValueError where DrNet's discriminator would never see frames of two videos."""
   videos = sum(source.dataset.index.num_tracks for source in sources)
-  if "drnet" in config.methods and min(videos, config.batch_size) < 2:
+  together = config.batch_size // config.optimiser.accumulation
+  if "drnet" in config.methods and min(videos, together) < 2:
     folders = ", ".join(str(source.dataset.directory) for source in sources)
     raise ValueError(
       "config.methods has 'drnet', whose discriminator tells frames of one video from those of"
-      f" another: it needs two videos and config.batch_size >= 2; {folders} has {videos}, the batch"
-      f" {config.batch_size}"
+      f" another: it needs two videos, and config.batch_size at least twice"
+      f" config.optimiser.accumulation; {folders} has {videos} and {together} examples are seen at"
+      " once"
     )

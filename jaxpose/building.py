@@ -1,5 +1,6 @@
 """Sections of a configuration as networks, options and optimisers, for experiment.py."""
 
+import dataclasses
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -321,14 +322,18 @@ def make_watches(config: ConfigDict) -> Any:
   """The warnings of section `training`: none of a box or mask that no method looks at."""
   from jaxpose.training.monitor import make_collapse_watches
 
-  if not {"dsl", "drnet", "nsd"} & set(config.methods):
+  names = tuple(config.methods)
+  looking = [name for name in names if name in ("dsl", "drnet", "nsd")]
+  if not looking:
     return ()
+  prefix = "" if looking[0] == names[0] else f"{looking[0]}/"  # see `methods.combined.combine`
   training = config.training
-  box, mask = make_collapse_watches(
+  watches = make_collapse_watches(
     box_scale_low=training.box_scale_low,
     box_scale_high=training.box_scale_high,
     mask_max_low=training.mask_max_low,
   )
+  box, mask = (dataclasses.replace(w, summary=prefix + w.summary) for w in watches)
   return ((box,) if config.model.detector else ()) + ((mask,) if config.scene.decode else ())
 
 

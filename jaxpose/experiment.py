@@ -223,7 +223,7 @@ class Experiment:
     if self.is_supervised:
       raise ValueError(
         f"the run in {self.workdir} is a supervised network: it has no embedding to export and"
-        " reconstructs nothing; launch/probe.py scores it"
+        " reconstructs nothing; launch/probe.py scores it, launch/predict.py reads new videos"
       )
 
   @property
@@ -368,8 +368,8 @@ class Experiment:
   def make_embed(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:
     """(batch of frames) -> what the method's `embed` gives, as numpy.
 
-    A true box in the batch is handed on to the method, and to a supervised one calibration and 2D
-    pose too.
+    The box that is cropped is handed on to the method, true or found, and to a supervised one
+    calibration and 2D pose too.
     """
     return self._jitted(self._trained_method.embed, variables)
 

@@ -48,9 +48,12 @@ def test_drnet_needs_frames_of_two_videos():
   one, two = Source(frames(0, [range(20)])), Source(frames(1, [range(20), range(9)]))
   batch_configs.check_videos(config, [two])
   batch_configs.check_videos(config, [one, one])
-  with pytest.raises(ValueError, match=r"needs two videos .* has 1, the batch 4"):
+  with pytest.raises(ValueError, match=r"needs two videos.* has 1 and 4 examples"):
     batch_configs.check_videos(config, [one])
   config.batch_size = 1
-  with pytest.raises(ValueError, match="has 2, the batch 1"):
+  with pytest.raises(ValueError, match="has 2 and 1 examples"):
+    batch_configs.check_videos(config, [two])
+  config.batch_size, config.optimiser.accumulation = 4, 4  # one after the other
+  with pytest.raises(ValueError, match="has 2 and 1 examples"):
     batch_configs.check_videos(config, [two])
   batch_configs.check_videos(dsl.get_config("smoke"), [one])

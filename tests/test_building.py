@@ -387,6 +387,14 @@ def test_boxes_are_watched_where_there_is_a_detector():
   for name in ("drnet", "nsd"):
     assert len(building.make_watches(make_config(**changes, methods=(name,)))) == 2
   assert building.make_watches(make_config(supervised)) == ()
+  # of the first that looks, under the name that `combine` gives to what it says
+  for names, prefix in (
+    (("dsl", "sync_flip"), ""),
+    (("sync_flip", "nsd"), "nsd/"),
+    (("sync_flip", "dsl", "nsd"), "dsl/"),
+  ):
+    found = [w.summary for w in building.make_watches(make_config(**changes, methods=names))]
+    assert found == [f"{prefix}box_scale_mean", f"{prefix}mask_max_mean"]
 
 
 # --- weights from files ------------------------------------------------------------------------

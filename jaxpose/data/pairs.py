@@ -108,7 +108,9 @@ def _other_instants(
   tracks, other = other_tracks(table, ids)
   first, count = apart(table, ids, tracks)
   if peopled is not None:
-    first, end = np.searchsorted(peopled, first), np.searchsorted(peopled, first + count)
+    # ids of another type would have all of `peopled` converted at every call
+    ends = np.stack([first, first + count]).astype(peopled.dtype)
+    first, end = np.searchsorted(peopled, ends)
     count = end - first
   return first, np.where(other[..., None], count, 0)
 

@@ -10,6 +10,7 @@ import real_data
 from jaxpose import api, overlay, predict
 from jaxpose.data import labels, video, video_background
 from jaxpose.evaluation.presence import PresenceCalibration
+from jaxpose.own_poses import OwnPoses
 from jaxpose.skeleton import Skeleton
 
 SIZE = made_up_run.SIZE
@@ -85,6 +86,29 @@ def test_a_video_becomes_poses_markers_and_an_overlay(model, tmp_path):
   body = drawn[7].image[30:40, 24:30].astype(int).mean((0, 1))
   assert body[2] > body[0] - 60  # (220, 120, 90) tinted violet
   assert not list((tmp_path / "out").glob("*partial*"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_it_is_said_where_a_network_turns_its_poses_to_the_person(tmp_path, turned):
+  def render(frames):
+    poses = np.full((len(frames["image"]), 3, 3), 7.0, np.float32)
+    return {**made_up_run.render(frames), "pose_mm": poses}
+
+  own = OwnPoses(made_up_run.TRIPOD, turned)
+  model = api.Model(
+    render=render,
+    image_size=SIZE,
+    batch_size=4,
+    calibration=SURE,
+    regressor_path=pathlib.Path("none"),
+    own=own,
+  )
+  source = write_video(tmp_path / "walk.mp4", walk(6))
+  options = predict.Options(background="median", overlay=False)
+  (done,), _ = predict.predict_videos(model, own, source, tmp_path, options, **QUIET)
+  with np.load(done.files[0]) as file:
+    assert bool(file["turned"]) == turned
+  assert any("looks at the person" in text for text in done.warnings) == turned
 
 
 def test_overlays_in_the_folder_of_the_videos_are_no_input(model, tmp_path):

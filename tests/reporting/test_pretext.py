@@ -45,7 +45,7 @@ def test_errors_stand_below_their_names_and_beside_those_of_random_frames():
   assert "Of 40 test frames" in camera.note
   assert people.header == ["frame", "N-MPJPE/3 joints", "P-MPJPE/3 joints"]
   assert people.rows == [["found", "101.3", "80.0"], ["random frame", "150.0", "99.9"]]
-  assert "Of 30 test frames, that of 900 training frames" in people.note
+  assert "that of the other people among 900 training frames" in people.note
 
 
 def test_only_what_was_found_is_shown():

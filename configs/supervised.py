@@ -62,8 +62,8 @@ def own():
   """Your own videos with labels: --config.data.path=FOLDER; launch/predict.py reads other videos.
 
   Crops are around what differs from the background, as they will be in new video.
-  --config.model.start_from=RUN fine-tunes what configs/video.py or another file's `own` learned; of
-  NSD and configs/combined.py with --config.model.time_variant=126 --config.model.time_invariant=34.
+  --config.model.start_from=RUN fine-tunes what configs/video.py or another file's `own` learned
+  (where its vectors have other sizes, the error names the flags).
   """
   config = common.supervised(dsl.VARIANTS["own"]())
   config.optimiser.learning_rate = 1e-3

@@ -205,14 +205,26 @@ def start_from(config: ConfigDict, variables: Variables) -> Variables:
     raise FileNotFoundError(
       f"config.model.start_from: no config.json in {workdir}: name the work directory of a run"
     )
+  theirs = files.load_json(path)
   try:
-    which = files.load_json(path)["export"]["checkpoint"]
+    which = theirs["export"]["checkpoint"]
   except (KeyError, TypeError):
     raise ValueError(f"{path} is damaged: it names no config.export.checkpoint") from None
   other = checkpoint.restore_for_inference(workdir, which)
-  return transfer.take_groups(
-    variables, other, where=workdir, only=tuple(config.model.start_groups)
-  )
+  try:
+    return transfer.take_groups(
+      variables, other, where=workdir, only=tuple(config.model.start_groups)
+    )
+  except ValueError as error:
+    raise ValueError(f"{error}{_of_other_sizes(config.model, theirs.get('model'))}") from None
+
+
+def _of_other_sizes(own: ConfigDict, theirs: Any) -> str:
+  """The flags that give a run the vectors and backbones of another, where they differ."""
+  names = ("time_variant", "time_invariant", "encoder")
+  known = theirs if isinstance(theirs, Mapping) else {}
+  flags = [f"--config.model.{n}={known[n]}" for n in names if n in known and known[n] != own[n]]
+  return f": {' '.join(flags)}" if flags else ""
 
 
 def load_weights(config: ConfigDict, variables: Variables) -> Variables:

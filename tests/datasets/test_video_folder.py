@@ -11,81 +11,11 @@ import cv2
 import numpy as np
 import pytest
 from launching import ROOT, workers_of
+from video_takes import CALIBRATION, frame_code, prepare, read, two_cameras, write_video
 
 from datasets.video_folder import backgrounds, staging
 from datasets.video_folder import prepare as prepare_module
-from datasets.video_folder.assemble import moving_frames
-from datasets.video_folder.prepare import prepare_videos
 from datasets.video_folder.takes import Take, TakeError, load_takes
-from jaxpose.data import records
-
-JOINTS = ("RHip", "LHip", "Head")
-CALIBRATION = """
-[{name}]
-name = "{name}"
-size = [64.0, 48.0]
-matrix = [[60.0, 0.0, 31.5], [0.0, 60.0, 23.5], [0.0, 0.0, 1.0]]
-distortions = [0.0, 0.0, 0.0, 0.0]
-rotation = [0.0, 0.0, 0.0]
-translation = [{x}, 0.0, 4.0]
-"""
-
-
-def write_video(path, count, *, fps=10.0, shift=0, width=64, height=48):
-  """A square walks to the right, 2 px a frame; its grey tells the frame: 60 + 4 (i + shift)."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (width, height))
-  for i in range(count):
-    image = np.full((height, width, 3), 20, np.uint8)
-    left = (2 * (i + shift)) % (width - 16)
-    image[16:32, left : left + 16] = 60 + 4 * (i + shift)
-    writer.write(image)
-  writer.release()
-
-
-def frame_code(data):
-  """Which frame of `write_video` it is, from the square's grey."""
-  return round((float(np.sort(records.decode_image(data)[..., 0].ravel())[-60:].mean()) - 60) / 4)
-
-
-def read(directory, split):
-  """(index columns, description, records) of a split."""
-  with np.load(directory / f"index_{split}.npz") as archive:
-    index = {key: archive[key] for key in archive.files}
-  described = json.loads((directory / f"sequences_{split}.json").read_text())
-  files = sorted(directory.glob(f"video_folder-{split}.array_record*"))
-  found = [records.parse_record(data) for file in files for data in read_all(file)]
-  return index, described, found
-
-
-def read_all(file):
-  from array_record.python.array_record_module import ArrayRecordReader
-
-  return ArrayRecordReader(str(file)).read_all()
-
-
-def prepare(folder, out, **options):
-  lines = []
-  options.setdefault("workers", 1)
-  return prepare_videos(folder, out, say=lines.append, **options), "\n".join(lines)
-
-
-def two_cameras(tmp_path, extra="", **lengths):
-  folder = tmp_path / "in"
-  write_video(folder / "a.avi", lengths.get("a", 12))
-  write_video(folder / "b.avi", lengths.get("b", 12), shift=lengths.get("shift", 0))
-  cameras = [("a", 0.0), ("b", 0.5)]
-  text = "".join(CALIBRATION.format(name=n, x=x) for n, x in cameras)
-  (folder / "cal.toml").write_text(text)
-  poses = np.zeros((12, 3, 3)) + [[0.0, 0.1, 0], [0.2, 0.1, 0], [0.1, -0.6, 0.1]]
-  poses[:, :, 0] += np.arange(12)[:, None] * 0.02
-  poses[3:6, 2] = np.nan  # too long a gap to bridge
-  np.savez(folder / "labels.npz", joints3d_m=poses, names=np.array(JOINTS), fps=10)
-  (folder / "takes.toml").write_text(
-    '[[take]]\nname = "both"\nvideos = { a = "a.avi", b = "b.avi" }\ncalibration = "cal.toml"\n'
-    'labels = "labels.npz"\n' + extra
-  )
-  return folder, poses
 
 
 def test_one_video_is_one_sequence(tmp_path):
@@ -139,97 +69,6 @@ def test_labels_calibration_splits_and_sizes(tmp_path):
   np.testing.assert_allclose(track["camera"]["K"][0], [30, 0, 15.5])
   assert sorted(described["skeleton"]["root"]) == [0, 1]  # both hips
   assert (report.directory / "previews" / "both__b.jpg").stat().st_size > 1000
-
-
-def test_trim_and_subsampling_keep_source_frame_numbers(tmp_path):
-  write_video(tmp_path / "in" / "a.avi", 20)
-  overrides = {"trim": [2, 15], "fps": 2.5}  # of 10: each fourth
-  report, _ = prepare(tmp_path / "in", tmp_path / "out", overrides=overrides)
-  found = read(report.directory, "train")[2]
-  assert [int(r["frame"]) for r in found] == [2, 6, 10, 14]
-  assert [frame_code(r["image"]) for r in found] == [2, 6, 10, 14]
-  np.testing.assert_allclose([r["time_s"] for r in found], [0.2, 0.6, 1.0, 1.4], atol=1e-3)
-
-
-def test_offset_aligns_a_late_camera(tmp_path):
-  # camera b shows at its frame i what a showed at i - 2: it is 0.2 s late
-  folder, _ = two_cameras(tmp_path, "offset_s = { b = -0.2 }\nlength_tolerance = 0.3\n", shift=-2)
-  write_video(folder / "b.avi", 12, shift=-2)
-  report, text = prepare(folder, tmp_path / "out")
-  found = read(report.directory, "train")[2]
-  assert "10 common frames" in text
-  assert [int(r["frame"]) for r in found[:10]] == [int(r["frame"]) for r in found[10:]]
-  assert [frame_code(r["image"]) for r in found[:10]] == [
-    frame_code(r["image"]) for r in found[10:]
-  ]
-
-
-def test_an_offset_moves_a_single_camera_too(tmp_path):
-  write_video(tmp_path / "in" / "walk.avi", 12)  # 10 frames a second
-  report, _ = prepare(tmp_path / "in", tmp_path / "out", overrides={"offset_s": 0.5})
-  found = read(report.directory, "train")[2]
-  np.testing.assert_allclose([r["time_s"] for r in found], 0.5 + np.arange(12) / 10, atol=1e-6)
-
-
-def write_clock(path, count, fps, *, header=None):
-  """Frames whose grey is 50 times the seconds since the start, from 0 on again after 200."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  code = cv2.VideoWriter_fourcc(*"MJPG")
-  writer = cv2.VideoWriter(str(path), code, header or fps, (32, 32))
-  for i in range(count):
-    writer.write(np.full((32, 32, 3), round(50 * i / fps % 200), np.uint8))
-  writer.release()
-
-
-@pytest.mark.parametrize(("align", "apart"), [("", 0), ("frame", 1), ("time", 0)])
-def test_cameras_of_nearly_one_rate_are_aligned_by_time(tmp_path, align, apart):
-  folder, overrides = tmp_path / "in", {"cameras_align": align, "length_tolerance": 0.1}
-  write_clock(folder / "walk_a.avi", 400, 10.0)
-  write_clock(folder / "walk_b.avi", 399, 9.96)  # frame 399 is 0.16 s, 1.6 frames, late
-  report, text = prepare(folder, tmp_path / "out", pattern="{take}_{camera}", overrides=overrides)
-  found = read(report.directory, "train")[2]
-  grey = [float(records.decode_image(r["image"]).mean()) for r in found]
-  a, b = np.reshape(grey, (2, -1))[:, -1] / 50  # s
-  np.testing.assert_allclose(b - a, 0.16 * apart, atol=0.051 + 0.02)  # half a frame, and JPEG
-  times = np.reshape([float(r["time_s"]) for r in found], (2, -1))
-  np.testing.assert_array_equal(times[0], times[1])
-  assert "by the clock of camera" not in text  # it was said how, or they were aligned
-
-
-def test_cameras_that_one_clock_triggers_may_have_headers_that_differ(tmp_path):
-  for name, rate in (("walk_a", 10.0), ("walk_b", 9.96)):
-    write_clock(tmp_path / "in" / f"{name}.avi", 160, 10.0, header=rate)
-  report, text = prepare(tmp_path / "in", tmp_path / "out", pattern="{take}_{camera}")
-  found = read(report.directory, "train")[2]
-  a, b = np.reshape([records.decode_image(r["image"]).mean() for r in found], (2, 160))
-  np.testing.assert_array_equal(a, b)
-  assert "up to 0.064 s apart by the clock of camera 'b'" in text  # 159 (1 / 9.96 - 1 / 10)
-  assert found[-1]["time_s"] == found[159]["time_s"]
-
-
-def test_frames_in_which_nobody_moved_are_left_out(tmp_path):
-  # joints move 20 mm a frame; frames 3 to 5 lack the third one
-  folder, poses = two_cameras(tmp_path, "min_movement_mm = 45\n")
-  report, _ = prepare(folder, tmp_path / "out")
-  found = read(report.directory, "train")[2]
-  assert [int(r["frame"]) for r in found] == [0, 3, 6, 9] * 2
-  assert [frame_code(r["image"]) for r in found] == [0, 3, 6, 9] * 2
-  np.testing.assert_allclose(found[2]["pose3d_mm"], poses[6] * 1000 + [0, 0, 4000], atol=0.1)
-
-
-def test_a_frame_counts_from_the_last_that_was_kept():
-  x = np.array([0, 30, 50, 50, np.nan, 60, 85, 125.0])
-  points = np.zeros((8, 2, 3))
-  points[:, 1, 0] = x
-  points[4, 0] = np.nan  # no joint is known: kept
-  found = moving_frames(points, 40.0)
-  np.testing.assert_array_equal(np.flatnonzero(found), [0, 2, 4, 7])
-  assert moving_frames(points, 0.0).all()
-  points[:, 0, 0] = x
-  points[:4, 1] = np.nan
-  points[4:, 0] = np.nan  # no joint is known before frame 4 and from it on: 5 begins anew
-  found = moving_frames(points, 40.0)
-  np.testing.assert_array_equal(np.flatnonzero(found), [0, 2, 4, 5, 7])
 
 
 def test_a_split_that_lost_its_takes_is_an_error(tmp_path):

@@ -215,13 +215,13 @@ def start_from(config: ConfigDict, variables: Variables) -> Variables:
     return transfer.take_groups(
       variables, other, where=workdir, only=tuple(config.model.start_groups)
     )
-  except ValueError as error:
+  except transfer.OtherShapes as error:
     raise ValueError(f"{error}{_of_other_sizes(config.model, theirs.get('model'))}") from None
 
 
 def _of_other_sizes(own: ConfigDict, theirs: Any) -> str:
   """The flags that give a run the vectors and backbones of another, where they differ."""
-  names = ("time_variant", "time_invariant", "encoder")
+  names = ("detector", "encoder", "time_variant", "time_invariant")
   known = theirs if isinstance(theirs, Mapping) else {}
   flags = [f"--config.model.{n}={known[n]}" for n in names if n in known and known[n] != own[n]]
   return f": {' '.join(flags)}" if flags else ""

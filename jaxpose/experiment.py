@@ -137,7 +137,7 @@ class Experiment:
       temporal = batch_configs.make_temporal_config(self.config, train=not settled)
     if assembly.LABELLED in parts:
       labelled = pipeline.LabelledFrames(
-        self._labels(split).ids,
+        self.labels(split).ids,
         self.config.supervised.background != "keep",
         self.config.supervised.crop,
       )
@@ -247,13 +247,13 @@ class Experiment:
     values = self.config.supervised
     return label_choice.compute_statistics(
       self.train_datasets(),
-      self._labels("train").ids,
+      self.labels("train").ids,
       normalise=values.normalise,
       centre_camera=values.centre_camera,
     )
 
   @functools.cache  # noqa: B019  an experiment lives as long as the program
-  def _labels(self, split: str) -> label_choice.LabelChoice:
+  def labels(self, split: str) -> label_choice.LabelChoice:
     """The labels that a supervised network learns from, or all of another split."""
     values, train = self.config.supervised, split == "train"
     return label_choice.choose_labels(
@@ -266,7 +266,7 @@ class Experiment:
   def count_labels(self) -> int:
     """How many frames a supervised network learns from; of others, those their probe may."""
     if self.is_supervised:
-      return self._labels("train").size
+      return self.labels("train").size
     subjects = tuple(self.config.probe.subjects)
     if not subjects:
       return self.count_all_labels()

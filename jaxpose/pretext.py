@@ -49,7 +49,7 @@ def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict
     curve = synchronisation.accuracy_by_gap(gather_views(embeddings), head, pairs=PAIRS, seed=seed)
     found["accuracy"][split] = [point._asdict() for point in curve]
   name = "test" if "test" in exported else "train"
-  found["split"] = experiment.dataset(name).split
+  found |= {"split": name, "called": experiment.dataset(name).split}
   views = gather_views(exported[name])
   own = synchronisation.find_in_other_camera(views, head, queries=QUERIES, seed=seed)
   if own is not None:

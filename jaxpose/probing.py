@@ -16,6 +16,7 @@ from jaxpose.embeddings import load_embeddings
 from jaxpose.evaluation import label_table, metrics, probe, probe_report, protocols
 from jaxpose.evaluation.fitting import FitConfig
 from jaxpose.evaluation.probe_records import (
+  REFERENCE,
   REGRESSOR,
   ProbeRecord,
   ProbeResults,
@@ -280,6 +281,8 @@ def _write_supervised(
   """Writes tables and reference, and says what the network, the last record, is worth."""
   probe_report.write_probe_report(out, results)
   if not results.records:
+    for stale in (REFERENCE, probe_report.PLOT):
+      (out / stale).unlink(missing_ok=True)
     progress("probe: no test frame has both a 3D pose and what is cropped: nothing to score")
     return
   base, own = results.records
@@ -298,7 +301,9 @@ def _count_frames(
   experiment: Any, test: protocols.LabelledFrames, boxed: np.ndarray
 ) -> dict[str, int]:
   train = [dataset.index for dataset in experiment.train_datasets()]
-  same = experiment.dataset(TEST).split == experiment.dataset(TRAIN).split
+  learned = np.zeros(0, int)
+  if experiment.dataset(TEST).split == experiment.dataset(TRAIN).split:
+    learned = experiment.labels(TRAIN).ids[0]
   return {
     "train": sum(index.num_frames for index in train),
     "train_labelled": experiment.count_all_labels(),
@@ -308,7 +313,7 @@ def _count_frames(
     "test_labelled": int(boxed.sum()),
     "test_left_out_empty": test.left_out_empty,
     "test_left_out_root_unknown": test.left_out_root,
-    "test_also_train": int(boxed.sum()) if same else 0,
+    "test_also_train": int(np.isin(test.rows[boxed], learned).sum()),
   }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_data import open_tiny
 
-from configs import dsl, mv_css, nsd, supervised, sync_flip
+from configs import ablations, dsl, mv_css, nsd, supervised, sync_flip
 from jaxpose import batch_configs, label_choice
 from jaxpose.experiment import Experiment
 from jaxpose.methods.nsd import rotate_between_views
@@ -190,6 +190,16 @@ def test_a_run_draws_what_its_methods_learn_from(tmp_path, tiny_people):
     frame = batch["views"]["frame"]
     np.testing.assert_array_equal(frame[:, 0], frame[:, 1])
     assert (np.abs(frame[:, 2] - frame[:, 0]) > config.views.gap_min).all()
+
+
+def test_drnet_is_asked_for_two_videos_in_training_alone(tmp_path, tiny_people):
+  config = ablations.get_config("drnet@smoke")
+  config.data.directory = str(tiny_people)
+  config.batch_size = 1
+  experiment = Experiment(config, tmp_path)
+  with pytest.raises(ValueError, match="needs two videos"):
+    experiment.train_batches()
+  assert len(list(experiment.validation_batches())) == config.training.validation_batches
 
 
 def test_labels_follow_the_rotation_from_camera_to_camera(tmp_path, tiny_people):

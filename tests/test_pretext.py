@@ -53,7 +53,7 @@ def test_it_is_plain_and_of_both_splits(found):
   assert set(found["accuracy"]) == {"train", "test"}
   # frames 12, 14, ... 20 show a person: only even gaps, of 2 frames and more
   assert [p["gap"] for p in found["accuracy"]["test"]] == [2, 4, 6, 8]
-  assert found["split"] == "test"
+  assert (found["split"], found["called"]) == ("test", "test")
 
 
 def test_empty_frames_are_left_out_and_the_others_stay_in_their_rows(found):
@@ -104,6 +104,8 @@ def test_one_person_has_no_others_and_one_split_one_curve():
   found = pretext.evaluate_pretext(make_run(splits=("train", "train")), alone)
   assert "other_subjects" not in found
   assert list(found["accuracy"]) == ["train"]  # whose frames they are
+  # as what a run asks for, and under the name that the data have
+  assert (found["split"], found["called"]) == ("test", "train")
   titles = [table.title for table in shown.pretext_tables(found)]
   assert titles == ["Are two views of one instant?", "The same instant in another camera"]
 

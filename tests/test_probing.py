@@ -38,6 +38,7 @@ class Run:
     self.config = types.SimpleNamespace(seed=3, model=model)
     self.mean_pose_mm = MEAN
     self.splits = {"train": "train", "test": "test"}
+    self.learned = np.arange(6)
 
   def dataset(self, split):
     index = types.SimpleNamespace(
@@ -55,6 +56,10 @@ class Run:
 
   def count_labels(self):
     return 3
+
+  def labels(self, split):
+    assert split == "train"
+    return types.SimpleNamespace(ids=(self.learned, np.arange(6)))
 
   def count_all_labels(self):
     return 8
@@ -140,13 +145,18 @@ def test_a_network_that_started_from_another_run_has_a_row_of_its_own(tmp_path):
 def test_where_no_test_frame_can_be_cropped_nothing_is_scored(tmp_path):
   run = Run(tmp_path)
   batches = run.frame_batches
+  probing.score_supervised(run, progress=lambda line: None)
   run.frame_batches = lambda split: (b | {"box_px": b["box_px"] + np.nan} for b in batches(split))
   lines = []
   results = probing.score_supervised(run, progress=lines.append)
   assert results.records == []
   assert "nothing to score" in lines[-1]
-  assert "nothing was scored" in (tmp_path / "probe" / "results.md").read_text()
-  assert not (tmp_path / "probe" / "reference.json").exists()
+  assert "No test frame that could be scored" in (tmp_path / "probe" / "results.md").read_text()
+  # nor is what was scored before
+  assert sorted(path.name for path in (tmp_path / "probe").iterdir()) == [
+    "results.json",
+    "results.md",
+  ]
 
 
 def test_scores_of_training_frames_are_called_so(tmp_path):
@@ -155,6 +165,8 @@ def test_scores_of_training_frames_are_called_so(tmp_path):
   run.splits["test"] = "train"  # own videos without a split for testing
   assert probing.score_supervised(run).frames["test_also_train"] == 3
   assert "training frames too" in (tmp_path / "probe" / "results.md").read_text()
+  run.learned = np.array([0, 1])  # the labels of one subject; of the two frame 0 is scored
+  assert probing.score_supervised(run).frames["test_also_train"] == 1
 
 
 def test_the_detector_finds_a_box_in_every_test_frame(tmp_path):

@@ -171,3 +171,6 @@ def test_a_source_that_does_not_fit_is_named(pretrained, tmp_path):
   said = r"time_variant/bias is \(128,\) there, here \(7,\).*: --config\.model\.time_variant=128$"
   with pytest.raises(ValueError, match=said):
     first_variables(floor(pretrained, tmp_path, **other))
+  other["model.start_groups"] = ("decoders",)  # which other sizes do not mend
+  with pytest.raises(ValueError, match=r"start_groups names 'decoders'; .*share encoder$"):
+    first_variables(floor(pretrained, tmp_path, **other))

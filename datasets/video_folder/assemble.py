@@ -115,7 +115,7 @@ def moving_frames(points_mm: Float[np.ndarray, "n J 3"], least_mm: float) -> Boo
   """The first labelled frame, and each in which a joint is `least_mm` from its place in the last.
 
   The last is that which was kept last, the joint one that both know. Where they know none in common
-  a frame is kept.
+  a frame is kept, and so are frames without labels.
   """
   keep = np.ones(len(points_mm), bool)
   last = None

@@ -139,8 +139,8 @@ def _check_splits(takes: Sequence[Take], used: Sequence[Take], folder: Path) -> 
     lost = [name for name in take.split_names if name not in left]
     if lost:
       raise ValueError(
-        f"{folder}: split {lost[0]!r} has no take left, {take.name!r} and all others of it were"
-        " skipped: put the files right, or give the split to another take"
+        f"{folder}: split {lost[0]!r} has no take left, {take.name!r} and whatever else it had"
+        " were skipped: put the files right, or give the split to another take"
       )
 
 
@@ -309,7 +309,10 @@ def _write(
   splits = tuple(dict.fromkeys(name for data in opened for name in data.take.split_names))
   for split in splits:
     if not any(_has_split(data, split) for data in opened):
-      raise ValueError(f"split {split!r} has no frames: its range lies outside of every take")
+      raise ValueError(
+        f"split {split!r} has no frames: its range lies outside of every take, or nobody"
+        " moves in it"
+      )
   jobs = {(take.name, job.camera): job for job in grouped for take in job.takes}
   content = Content(tuple(opened), jobs, splits)
   content.check()

@@ -157,10 +157,11 @@ def _select(job: StageJob, plan: Plan, promised: int) -> Iterator[tuple[int, flo
     ):
       yield frame.number, frame.time_s, frame.image
     return
-  stop = plan.stop if plan.stop is not None else max(promised, 1) * 2 + 1000
-  stop = min(stop, plan.start + _MOST_FRAMES * plan.every)
-  numbers = np.arange(plan.start, stop, plan.every)
   offset = float(job.take.of_camera("offset_s", job.camera))
+  late = round(max(offset, 0.0) * plan.fps)
+  stop = plan.stop if plan.stop is not None else max(promised, 1) * 2 + 1000 + late
+  stop = min(stop, plan.start + late + _MOST_FRAMES * plan.every)
+  numbers = np.arange(plan.start, stop, plan.every)
   tolerance = 0.501 / min(plan.fps, plan.source_fps)
   frames = video.read_frames(job.source, fps=forced)
   for i, frame in video.select_by_time(frames, numbers / plan.fps - offset, tolerance):

@@ -51,7 +51,8 @@ class Take:
     image_size: longest side of stored frames, px; they are never enlarged.
     rotate: clockwise turn in degrees on top of the file's rotation metadata, per camera or one.
     roi: [x, y, width, height] px of the turned frame to keep, per camera or one.
-    offset_s: added to a camera's times to get the take's: a camera that started late has more.
+    offset_s: added to a camera's times to get the take's: a camera that started late has more. What
+      it showed before 0 s of the take is left out.
     cameras_align: "frame": frames of one number are of one instant; "time": those nearest in time
       by their files' clocks; "": by time where there are offsets or the rates of files of unequal
       length part by more than half a frame in the take (60 and 59.94 frames/s do in 8.3 s).

@@ -51,7 +51,7 @@ def markdown_table(results: ProbeResults) -> str:
       "",
     ]
   if not results.records:
-    return "\n".join([*lines, "No labelled test frame: nothing was scored.", ""])
+    return "\n".join([*lines, "No test frame that could be scored.", ""])
   target = results.target
   names = [metric_name(metric, results.num_joints) for metric in target.metrics]
   main = metric_name(target.main, results.num_joints)

@@ -19,7 +19,7 @@ def pretext_tables(found: Found) -> list[Table]:
     return [Table("Are two views of one instant?", [], [], found["left_out"])]
   tables = [_accuracy(found["accuracy"])]
   if "other_camera" in found:
-    tables.append(_other_camera(found["other_camera"], found["split"]))
+    tables.append(_other_camera(found["other_camera"], found["called"]))
   if "other_subjects" in found:
     tables.append(_other_subjects(found["other_subjects"]))
   return tables

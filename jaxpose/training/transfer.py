@@ -12,6 +12,10 @@ _SHOWN = 4  # layers that an error names
 _COLLECTIONS = ("params", "batch_stats")
 
 
+class OtherShapes(ValueError):
+  """Layers of the other run are missing or of other shapes."""
+
+
 def take_groups(
   variables: Variables, other: Variables, *, where: str, only: Collection[str] = ()
 ) -> Variables:
@@ -26,8 +30,9 @@ def take_groups(
     only: the groups to take; empty: all that both have.
 
   Raises:
-    ValueError: they share no group, or not one of `only`; a layer is missing there or of another
-      shape; one group has batch statistics and the other none.
+    OtherShapes: a layer is missing there or of another shape.
+    ValueError: they share no group, or not one of `only`; one group has batch statistics and the
+      other none.
   """
   groups = sorted(set(variables["params"]) & set(other["params"]))
   if not groups:
@@ -75,7 +80,7 @@ def _take(own: Any, theirs: Mapping[str, Any], what: str) -> Any:
       problems.append(f"{path} is {found[path].shape} there, here {leaf.shape}")
   if problems:
     more = ", ..." if len(problems) > _SHOWN else ""
-    raise ValueError(
+    raise OtherShapes(
       f"cannot start from the {what}: {', '.join(problems[:_SHOWN])}{more}; set config.model as in"
       " that run"
     )

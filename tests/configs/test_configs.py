@@ -148,6 +148,7 @@ def test_drnet_weighs_its_terms_like_dsl_once_people_are_found():
     ("synthetic_people", 0.1, 700),
     ("mocap_people", 0.1, 700),
     ("own", 0.1, 700),
+    ("smoke", 0.1, 0),  # of 20 steps
   ):
     weights = ablations.get_config(f"drnet@{base}").loss_weights
     if begins:

@@ -37,6 +37,12 @@ def test_an_offset_moves_a_single_camera_too(tmp_path):
   report, _ = prepare(tmp_path / "in", tmp_path / "out", overrides={"offset_s": 0.5})
   found = read(report.directory, "train")[2]
   np.testing.assert_allclose([r["time_s"] for r in found], 0.5 + np.arange(12) / 10, atol=1e-6)
+  for offset, first, count in ((-0.5, 5, 7), (300.0, 0, 12)):
+    options = {"overrides": {"offset_s": offset}, "config_name": f"off{offset:.0f}"}
+    report, _ = prepare(tmp_path / "in", tmp_path / "out", **options)
+    found = read(report.directory, "train")[2]
+    assert [frame_code(r["image"]) for r in found] == list(range(first, first + count))
+    np.testing.assert_allclose(found[0]["time_s"], max(offset, 0), atol=1e-6)
 
 
 def write_clock(path, count, fps, *, header=None):

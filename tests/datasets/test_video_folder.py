@@ -242,6 +242,10 @@ def test_a_range_outside_of_the_take_is_an_error(tmp_path):
     ("labels_align = 'both'", "labels_align"),
     ("trim = [9, 3]", "trim"),
     ("min_movement_mm = -1", "movement cannot be below 0"),
+    (
+      '[[take]]\nname = "c"\nvideo = "a.avi"\nmin_movement_mm = 40',
+      "min_movement_mm without labels",
+    ),
     ("cameras_align = 'clock'", "cameras_align must be"),
     ("cameras_align = 'frame'\noffset_s = { b = 0.1 }", "leaves no use for offset_s"),
   ],

@@ -69,7 +69,7 @@ def test_without_a_score_there_is_no_curve(tmp_path):
   assert [path.name for path in paths] == ["results.json", "results.md"]
   assert {path.name for path in paths[0].parent.iterdir()} == {"results.json", "results.md"}
   text = paths[1].read_text(encoding="utf-8")
-  assert text.endswith("No labelled test frame: nothing was scored.\n")
+  assert text.endswith("No test frame that could be scored.\n")
   assert "|" not in text
   assert load_results(tmp_path / "new" / "probe") == results
 

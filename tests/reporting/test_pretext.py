@@ -13,6 +13,7 @@ FOUND = {
     "test": [point(16, 12, 23, 0.875), point(2, 2, 3, 0.5)],
   },
   "split": "test",
+  "called": "test",
   "other_camera": {"queries": 40, "mean": 3.24, "median": 1.0, "random": 21.04},
   "other_subjects": {
     "queries": 30,

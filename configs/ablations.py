@@ -113,9 +113,9 @@ def drnet(config):
   """DrNet: a scene discriminator parts the vectors, without contrast or jitter.
 
   Its terms have the share of the papers' weights that DSL's has on the same frames: at their full
-  weight the first gradients are twenty times as large as DSL's. Where the prior of
-  the boxes' size lets go they begin then, people being found: crops without anybody are the most
-  similar ones, and boxes that had found nobody yet left the frame.
+  weight the first gradients are twenty times as large as DSL's. Where the prior of the boxes' size
+  lets go they begin then, people being found: crops without anybody are the most similar ones, and
+  boxes that had found nobody yet left the frame.
   """
   config.methods = ("drnet",)
   share = _last(config.loss_weights.dsl) / _last(common.paper().loss_weights.dsl)

@@ -63,7 +63,7 @@ def check_videos(config: ConfigDict, sources: Sequence[Source]) -> None:
     folders = ", ".join(str(source.dataset.directory) for source in sources)
     raise ValueError(
       "config.methods has 'drnet', whose discriminator tells frames of one video from those of"
-      f" another: it needs two videos, and config.batch_size at least twice"
+      " another: it needs two videos, and config.batch_size at least twice"
       f" config.optimiser.accumulation; {folders} has {videos} and {together} examples are seen at"
       " once"
     )

@@ -120,8 +120,8 @@ def predict_video(
   The `.npz` holds pose3d_mm [N, J, 3] (root-centred, camera axes x right, y down, z away; NaN where
   presence is below 0.5), presence [N], box_px [N, 4], frame [N] (number in the file), time_s [N],
   joint_names, parents, image_size, turned (are the axes those of a camera that looks at the person,
-  see `OwnPoses`?). The `.trc` holds the same poses with X right, Y up, Z towards
-  the camera, in mm. Nothing is written under these names before the video is finished.
+  see `OwnPoses`?). The `.trc` holds the same poses with X right, Y up, Z towards the camera, in mm.
+  Nothing is written under these names before the video is finished.
 
   Raises:
     FileNotFoundError, ValueError: the video or the background cannot be used.

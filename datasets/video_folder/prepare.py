@@ -121,7 +121,7 @@ def _prepare(work: _Work, takes: list[Take], final: Path, mark: str, quality: in
     work.say(f"skipped take {name!r}: {reason}")
   if not opened:
     return Report(None, work.skipped)
-  _check_splits(takes, [data.take for data in opened], work.folder)
+  _check_splits(work, takes, opened)
   left_out = tuple(f"{name}: {reason}" for name, reason in work.skipped.items())
   if _stored_options(final) == {"fingerprint": mark, "skipped": list(left_out)}:
     work.say(f"{final} is up to date, but for what was skipped")
@@ -132,15 +132,14 @@ def _prepare(work: _Work, takes: list[Take], final: Path, mark: str, quality: in
   return Report(final, work.skipped)
 
 
-def _check_splits(takes: Sequence[Take], used: Sequence[Take], folder: Path) -> None:
-  """Raises ValueError where a split has lost all of its takes: another would stand in for it."""
-  left = {name for take in used for name in take.split_names}
-  for take in takes:
-    lost = [name for name in take.split_names if name not in left]
-    if lost:
+def _check_splits(work: _Work, takes: Sequence[Take], opened: Sequence[TakeData]) -> None:
+  """Raises ValueError where a split of `takes` has no frames: another would stand in for it."""
+  for split in dict.fromkeys(name for take in takes for name in take.split_names):
+    if not any(_has_split(data, split) for data in opened):
+      skipped = f"; skipped: {', '.join(work.skipped)}" if work.skipped else ""
       raise ValueError(
-        f"{folder}: split {lost[0]!r} has no take left, {take.name!r} and whatever else it had"
-        " were skipped: put the files right, or give the split to another take"
+        f"{work.folder}: split {split!r} has no frames: its takes were skipped, its range lies"
+        f" outside of every take, or nobody moves in it{skipped}"
       )
 
 
@@ -307,12 +306,6 @@ def _write(
   from datasets.video_folder.builder import Content, VideoFolder, VideoFolderConfig
 
   splits = tuple(dict.fromkeys(name for data in opened for name in data.take.split_names))
-  for split in splits:
-    if not any(_has_split(data, split) for data in opened):
-      raise ValueError(
-        f"split {split!r} has no frames: its range lies outside of every take, or nobody"
-        " moves in it"
-      )
   jobs = {(take.name, job.camera): job for job in grouped for take in job.takes}
   content = Content(tuple(opened), jobs, splits)
   content.check()

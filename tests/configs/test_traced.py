@@ -1,4 +1,4 @@
-"""The step of every configuration fits its data: traced on a few small frames, not computed."""
+"""The steps of all methods fit their data: traced on a few small frames, not computed."""
 
 import importlib
 

@@ -8,12 +8,12 @@ instants (configs/nsd.py; cameras are calibrated) and pairs of views (configs/sy
 detector is shared and learns from reconstruction, its priors and DSL, the encoder from all.
 Sequences of one camera give no views. --config.methods='("dsl","sync_flip")' does without
 calibration. Any term joins by its weight: `loss_weights` of reconstruction (pixel, perceptual),
-contrast (dsl), weak 2D labels (pose2d, with dsl.pose2d=True) and falls (constant_acceleration,
+contrast (dsl), weak 2D labels (pose2d, with scene.pose2d=True) and falls (constant_acceleration,
 order, scale_change, with sampling.gravity), and `sync_flip.loss_weights` of the pairs.
 
 All that is known of a frame, P2's second phase with 2D joints included:
 python launch/run.py --config=configs/combined.py:VARIANT \
-  --config.dsl.pose2d=True --config.probe.features=time_variant_pose2d
+  --config.scene.pose2d=True --config.probe.features=time_variant_pose2d
 """
 
 from configs import ablations, common, dsl, sync_flip

@@ -109,6 +109,9 @@ def _scene() -> ConfigDict:
   scene.order_threshold = 0.01  # ours
   scene.background = "keep"  # in what the networks see; or remove (P3 §3.2)
   scene.background_threshold = 20.0  # ours, grey levels
+  scene.pose2d = False  # weak labels: 2D joints, where they are known (P2 §3.3)
+  scene.head_width = 1024  # of the head that reads them
+  scene.head_blocks = 3
   return scene
 
 
@@ -118,9 +121,6 @@ def _dsl() -> ConfigDict:
   dsl.contrast = "dsl"  # or "css", InfoNCE; or "none"
   dsl.temperature = 0.1  # ours; of "css"
   dsl.include_positive = True  # of "css": P2's eq. 3; P1's sums over the negatives alone
-  dsl.pose2d = False  # weak labels: 2D joints, where they are known (P2 §3.3)
-  dsl.head_width = 1024  # of the head that reads them
-  dsl.head_blocks = 3
   return dsl
 
 
@@ -358,7 +358,7 @@ def small(config: ConfigDict) -> ConfigDict:
   # Adam moves each weight by the learning rate, and so a box by the sum over the flattened map's
   # thousands of values: in the worst case at once to a corner of the frame.
   config.optimiser.multipliers.detector = 0.1
-  config.dsl.head_width = 256
+  config.scene.head_width = 256
   config.loss_weights.perceptual = (0.0,)
   # P1's weight where people are small (diving): squared errors are a tenth of those at full size.
   config.loss_weights.dsl = config.loss_weights.css = (0.01,)

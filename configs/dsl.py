@@ -30,7 +30,7 @@ def synthetic_people():
   config.loss_weights.tight_box = ((0, 0.0), (700, 0.1))
   # The mean of eight scenes is seldom the frame's centre: kept on, it draws every box inwards.
   config.loss_weights.box_location = ((0, 0.5), (700, 0.01))
-  # 2D labels (dsl.pose2d) once people are found: from the start they took the vectors, and
+  # 2D labels (scene.pose2d) once people are found: from the start they took the vectors, and
   # reconstruction, which finds the boxes, was slower.
   config.loss_weights.pose2d = ((0, 0.0), (1_000, 10.0))
   return config

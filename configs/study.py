@@ -94,7 +94,7 @@ def _rows(variant, seeds):
   )
   rows.combined = row(f"configs/combined.py:{variant}", seeds=seeds)
   # All that there is: 2D joints as weak labels, and as the probe's further input (P2 §3.3, eq. 15).
-  with_joints = ("dsl.pose2d=True", "probe.features=time_variant_pose2d")
+  with_joints = ("scene.pose2d=True", "probe.features=time_variant_pose2d")
   rows.combined_pose2d = row(f"configs/combined.py:{variant}", *with_joints, seeds=seeds)
   rows.supervised = row(f"configs/supervised.py:{variant}", "supervised.background=remove")
   return rows
@@ -166,7 +166,7 @@ def labels():
   config = synthetic_sessions()
   known = config.rows
   config.rows = ConfigDict({"dsl": known.dsl, "supervised": known.supervised})
-  config.rows.dsl_pose2d = row("configs/dsl.py:synthetic_sessions", "dsl.pose2d=True")
+  config.rows.dsl_pose2d = row("configs/dsl.py:synthetic_sessions", "scene.pose2d=True")
   overrides = known.supervised.overrides
   config.rows.fine_tuned = row(known.supervised.file, *overrides, start_from="dsl")
   for count in (100, 500, 2_000, 8_000):

@@ -127,6 +127,12 @@ def recipes(config: ConfigDict) -> dict[str, Recipe]:
       raise ValueError(f"config.methods: there is no method {name!r}; there are {known}")
   if "supervised" in names and len(names) > 1:
     raise ValueError("config.methods: supervised learns alone, and not beside other methods")
+  if config.scene.pose2d and not {METHODS[name].part for name in names} & {TEMPORAL, VIEWS}:
+    on_scene = [name for name, recipe in METHODS.items() if recipe.part in (TEMPORAL, VIEWS)]
+    raise ValueError(
+      f"config.scene.pose2d: 2D joints are learned beside one of {', '.join(on_scene)};"
+      f" config.methods names {', '.join(names)}"
+    )
   return {name: METHODS[name] for name in names}
 
 

@@ -23,7 +23,7 @@ def make_temporal_config(config: ConfigDict, *, train: bool) -> TemporalConfig:
     spacing_min=sampling.spacing_min,
     spacing_max=sampling.spacing_max,
     second_far=sampling.second_far,
-    labels=config.dsl.pose2d,
+    labels=config.scene.pose2d,
   )
 
 
@@ -52,6 +52,7 @@ def make_views_config(config: ConfigDict) -> ViewsConfig:
     gap_max=views.gap_max,
     unit=views.unit,
     rotation="nsd" in config.methods,
+    labels=config.scene.pose2d,
   )
 
 

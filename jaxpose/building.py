@@ -60,6 +60,7 @@ def build_scene(config: ConfigDict, axis_name: str | None, *, training: bool = T
 def make_scene_options(config: ConfigDict) -> Any:
   """Section `scene`."""
   from jaxpose.methods.scene_terms import SceneOptions
+  from jaxpose.methods.weak_labels import Head
 
   scene = config.scene
   return SceneOptions(
@@ -75,13 +76,13 @@ def make_scene_options(config: ConfigDict) -> Any:
     order_threshold=scene.order_threshold,
     background=scene.background,
     threshold=scene.background_threshold / 255.0,
+    head=Head(scene.head_width, scene.head_blocks) if scene.pose2d else None,
   )
 
 
 def make_dsl_options(config: ConfigDict) -> Any:
   """Section `dsl`."""
   from jaxpose.methods.dsl import DslOptions
-  from jaxpose.methods.weak_labels import Head
 
   dsl = config.dsl
   return DslOptions(
@@ -89,7 +90,6 @@ def make_dsl_options(config: ConfigDict) -> Any:
     d_max=config.sampling.far_min,
     temperature=dsl.temperature,
     include_positive=dsl.include_positive,
-    head=Head(dsl.head_width, dsl.head_blocks) if dsl.pose2d else None,
   )
 
 

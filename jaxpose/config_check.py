@@ -69,7 +69,7 @@ _KINDS: dict[str, _Kind] = {
       *("model.crop_size", "model.detector_shrink", "data.prefetch"),
       *("model.decoder.base", "model.decoder.base_channels", "model.decoder.convolutions"),
       *("probe.width", "probe.depth", "probe.steps", "probe.batch_size", "report.frames"),
-      *("drnet.discriminator_width", "dsl.head_width", "dsl.head_blocks", "pairs.per_example"),
+      *("drnet.discriminator_width", "scene.head_width", "scene.head_blocks", "pairs.per_example"),
     ),
     (_is_whole(1), "a whole number of at least 1"),
   ),

@@ -27,7 +27,7 @@ def test_temporal_samples():
   values = {"near_max": 3.0, "far_min": 8.0, "far_max": 20.0, "unit": "s", "second_far": True}
   values |= {"spacing_min": 2.0, "spacing_max": 4.0}
   config.sampling.update({**values, "gravity": ((0, 1.0), (5, 0.25))})
-  config.dsl.pose2d = True
+  config.scene.pose2d = True
   expected = TemporalConfig(**values, gravity=((0, 1.0), (5, 0.25)), labels=True)
   assert batch_configs.make_temporal_config(config, train=True) == expected
   # outside of training: the share that it ends with
@@ -39,7 +39,8 @@ def test_views():
   for name, rotation in (("nsd", True), ("mv_css", False)):
     config = ablations.get_config(f"{name}@smoke")
     config.views.update({"gap_min": 3.0, "gap_max": 30.0, "unit": "s"})
-    expected = ViewsConfig(gap_min=3.0, gap_max=30.0, unit="s", rotation=rotation)
+    config.scene.pose2d = rotation
+    expected = ViewsConfig(3.0, 30.0, unit="s", rotation=rotation, labels=rotation)
     assert batch_configs.make_views_config(config) == expected
 
 

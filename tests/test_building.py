@@ -129,9 +129,7 @@ def test_options_of_dsl_and_drnet():
       "drnet.discriminator_width": 12,
     }
   )
-  expected = DslOptions(
-    contrast="css", d_max=77.0, temperature=0.3, include_positive=False, head=None
-  )
+  expected = DslOptions(contrast="css", d_max=77.0, temperature=0.3, include_positive=False)
   assert building.make_dsl_options(config) == expected
   assert building.make_drnet_options(config) == DrnetOptions(discriminator_width=12)
 

@@ -107,7 +107,7 @@ class BatchMaker:
       )
     check_weights(sources)
     skeletons = {source.dataset.skeleton.joints for source in sources}
-    asked = labelled is not None or (temporal is not None and temporal.labels)
+    asked = labelled is not None or any(c is not None and c.labels for c in (temporal, views))
     self._one_skeleton = len(skeletons) == 1
     if asked and len(skeletons) > 1:
       raise ValueError("labels are asked for of data sets whose skeletons differ: use one of them")
@@ -270,8 +270,10 @@ class BatchMaker:
     }
 
   def _views_batch(self, examples: Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
+    assert self.views is not None
     source, ids = self.draw_views(examples)
-    batch, columns = self._read(source, ids, views.VIEWS_PER_SAMPLE)
+    labels = TRAINING_LABELS if self.views.labels else ()
+    batch, columns = self._read(source, ids, views.VIEWS_PER_SAMPLE, labels)
     for number, table in enumerate(self.tables.views):
       if table is not None and table.rotation is not None:
         rows = np.flatnonzero(source == number)

@@ -28,13 +28,17 @@ class ViewsConfig:
       track's end.
     unit: of the gaps: "frames" of the source, or "s".
     rotation: adds the rotation from world to camera of each frame; all cameras must be calibrated
-      and stand still. It changes no draw, and so no fingerprint.
+      and stand still.
+    labels: adds the columns `records.TRAINING_LABELS` of each frame.
+
+  Neither of the last two changes a draw, and so no fingerprint.
   """
 
   gap_min: float
   gap_max: float | None = None
   unit: str = "frames"
   rotation: bool = dataclasses.field(default=False, repr=False)
+  labels: bool = dataclasses.field(default=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ def feature_column(embeddings: Mapping[str, Any], feature: str) -> Any:
   trained = not str(embeddings.get("checkpoint", "")).startswith("random")
   if feature == WITH_POSE2D and _POSE2D not in embeddings and trained:
     raise ValueError(
-      f"the embeddings have no 2D joints for {feature}: train with --config.dsl.pose2d=True"
+      f"the embeddings have no 2D joints for {feature}: train with --config.scene.pose2d=True"
     )
   found = [embeddings[n] for n in names if n in embeddings and np.shape(embeddings[n])[1]]
   if not found:

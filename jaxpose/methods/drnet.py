@@ -53,7 +53,7 @@ def build_drnet(
   Raises:
     ValueError: there is no such pixel loss; nothing is decoded, or no vector is time-invariant.
   """
-  scene_terms.check_options(seen)
+  scene_terms.check_options(scene, seen)
   sizes = scene.encoder.time_variant_size, scene.encoder.time_invariant_size
   if not seen.decode or min(sizes) == 0:
     raise ValueError(

@@ -43,9 +43,10 @@ class MvCssOptions:
 
 
 def build_mv_css(scene: Scene, seen: SceneOptions, options: MvCssOptions) -> SceneMethod:
-  """One term, `mv_css` (P1 eq. 4), on the time-variant vectors; each frame is an anchor once.
+  """The term `mv_css` (P1 eq. 4), on the time-variant vectors; each frame is an anchor once.
 
-  It moves the encoder, and the detector where there is one, whose priors are another method's.
+  With 2D labels `pose2d` stands beside it. Both move the encoder, `mv_css` also the detector where
+  there is one, whose priors are another method's.
 
   Raises:
     ValueError: there is no such negative.
@@ -54,11 +55,13 @@ def build_mv_css(scene: Scene, seen: SceneOptions, options: MvCssOptions) -> Sce
     raise ValueError(
       f"config.mv_css.negative must be one of {', '.join(NEGATIVES)}, not {options.negative!r}"
     )
+  scene_terms.check_options(scene, seen)
   looked = dataclasses.replace(seen, decode=False)
+  names = (TERM, *scene_terms.joint_terms(seen))
   return SceneMethod(
     init=functools.partial(scene_method.init, scene, seen, None, part=PART),
     terms=functools.partial(_terms, scene, looked, options),
-    objectives={TERM: Objective((TERM,), scene_method.parameter_groups(scene, looked))},
+    objectives={TERM: Objective(names, scene_method.parameter_groups(scene, looked))},
     **scene_method.shown(scene, seen),
   )
 
@@ -77,7 +80,8 @@ def _terms(
   if options.normalise:
     vectors = contrastive.unit_length(vectors)
   value = _triplets(options, vectors, done.sample)
-  terms = {TERM: (value, jnp.ones_like(value))}
+  joints = {name: done.terms[name] for name in scene_terms.joint_terms(looked)}
+  terms = {TERM: (value, jnp.ones_like(value)), **joints}
   return terms, done.variables, {"summaries": scene_terms.summaries(done.out)}
 
 

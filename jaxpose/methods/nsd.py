@@ -47,7 +47,7 @@ def build_nsd(
     ValueError: there is no such pixel loss; nothing is decoded, no vector is time-invariant, or the
       time-variant one is no list of points.
   """
-  scene_terms.check_options(seen)
+  scene_terms.check_options(scene, seen)
   if not seen.decode or scene.encoder.time_invariant_size == 0:
     raise ValueError(
       "nsd parts pose and appearance by decoding them: it needs config.scene.decode and"

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from jaxpose import geometry, parallel
 from jaxpose.method import Method, Terms, Variables
 from jaxpose.methods import background_treatment as backgrounds
-from jaxpose.methods import batching, scene_terms
+from jaxpose.methods import batching, scene_terms, weak_labels
 from jaxpose.methods.colour_jitter import colour_jitter
 from jaxpose.methods.perceptual_term import branches_are_cheap, perceptual_error
 from jaxpose.methods.scene_terms import SceneOptions
@@ -69,17 +69,26 @@ class Pass(NamedTuple):
 
 
 def parameter_groups(scene: Scene, options: SceneOptions) -> tuple[str, ...]:
-  """The groups of parameters that the scene has."""
+  """The groups of parameters that the scene has, with the head of its 2D joints."""
   detector = () if scene.detector is None else ("detector",)
-  return (*detector, "encoder", *(("decoder",) if options.decode else ()))
+  head = () if options.head is None else (weak_labels.GROUP,)
+  return (*detector, "encoder", *(("decoder",) if options.decode else ()), *head)
 
 
 def shown(scene: Scene, options: SceneOptions) -> dict[str, Any]:
-  """The functions of a `SceneMethod` that need no loss."""
+  """The functions of a `SceneMethod` that need no loss.
+
+  With 2D labels `embed` and `render` give pose2d [N, 2·J] too, in coordinates of the box.
+  """
+  embed = functools.partial(_embed if options.decode else _embed_crop, scene, options)
+  render = functools.partial(_render if options.decode else _render_crop, scene, options)
+  if options.head is not None:
+    embed = functools.partial(_with_joints, options.head, embed)
+    render = functools.partial(_with_joints, options.head, render)
   return {
-    "embed": functools.partial(_embed if options.decode else _embed_crop, scene, options),
+    "embed": embed,
     "encode": functools.partial(_encode, scene, options),
-    "render": functools.partial(_render if options.decode else _render_crop, scene, options),
+    "render": render,
     "decode": functools.partial(_decode, scene) if options.decode else None,
   }
 
@@ -93,13 +102,17 @@ def init(
   *,
   part: str = "temporal",
 ) -> Variables:
-  """Variables of the scene's networks, and of the perceptual one where there is one."""
+  """Variables of the scene's networks, its head, and the perceptual one where there is one."""
   sample = jax.tree.map(jnp.asarray, batch[part])
   frames, background = batching.frames(sample), batching.backgrounds(sample)
   keys = jax.random.split(rng, frames.shape[0])
   look = _reconstruct if options.decode else _look
   start = nn.init(lambda net, f, b, k: look(net, f, b, None, _same, k, True), scene)
   variables = jax.jit(start)(rng, frames, background, keys)
+  if options.head is not None:
+    joints = sample["pose2d_px"].shape[-2]
+    head = options.head.init(jax.random.fold_in(rng, 1), scene.encoder.time_variant_size, joints)
+    variables = {**variables, "params": {**variables["params"], weak_labels.GROUP: head}}
   if perceptual is not None:
     variables = {**variables, "frozen": {"perceptual": perceptual[1]}}
   return variables
@@ -121,7 +134,8 @@ def run(
 
   `pixel` (on ImageNet-normalised colours) and `perceptual` (P2 eq. 2); `constant_acceleration`,
   `order` and `scale_change` (P1 eq. 9-11) on equidistant quadruples of falling people; the priors
-  `box_scale`, `tight_box` and `box_location` (P1 §S.2) on means over the whole batch.
+  `box_scale`, `tight_box` and `box_location` (P1 §S.2) on means over the whole batch; of frames
+  with 2D labels `pose2d` (P2 eq. 13).
 
   Args:
     part: of the batch; one with the entry `gravity` is of temporal samples.
@@ -162,10 +176,17 @@ def run(
     )
     value = batching.per_sample(error)
     found["perceptual"] = (value, jnp.ones_like(value))
+  if options.head is not None:
+    vectors = _read_vectors(scene, variables, out, train)
+    predicted = options.head.read(variables["params"][weak_labels.GROUP], vectors)
+    joints, (height, width) = batching.flat(sample["pose2d_px"]), frames.shape[1:3]
+    found[weak_labels.TERM] = weak_labels.pose2d_term(
+      predicted, joints, out["box"], (height, width)
+    )
   return Pass(out, found, {**variables, **updated}, sample)
 
 
-def read_vectors(
+def _read_vectors(
   scene: Scene, variables: Variables, out: dict[str, Array], train: bool
 ) -> Float[Array, "N Dv"]:
   """The time-variant vectors of a pass, for a loss whose gradient leaves the detector alone.
@@ -194,6 +215,17 @@ def _seen_frames(options: SceneOptions, batch: dict[str, Any]) -> Float[Array, "
   """`_seen` of frames without samples; backgrounds are needed only where they are removed."""
   frames = batching.to_float(batch["image"])
   return backgrounds.keep_or_remove(options.background, frames, batch, options.threshold)
+
+
+def _with_joints(
+  head: weak_labels.Head,
+  look: Callable[[Variables, dict[str, Array]], dict[str, Array]],
+  variables: Variables,
+  batch: dict[str, Any],
+) -> dict[str, Array]:
+  found = look(variables, batch)
+  own = variables["params"][weak_labels.GROUP]
+  return {**found, weak_labels.TERM: head.read(own, found["time_variant"])}
 
 
 def _embed(

@@ -9,7 +9,7 @@ from jaxpose import parallel
 from jaxpose.losses import priors, reconstruction, tracking
 from jaxpose.method import Terms
 from jaxpose.methods import background_treatment as backgrounds
-from jaxpose.methods import batching
+from jaxpose.methods import batching, weak_labels
 from jaxpose.models.resnet import normalise_image
 from jaxpose.models.scene import Scene
 
@@ -39,6 +39,7 @@ class SceneOptions:
     background: what detector and encoder see beside the person: "keep" (P1, P2), or "remove"
       (P3 §3.2); the whole frame is reconstructed either way.
     threshold: of "remove", see `background_treatment.foreground`.
+    head: reads 2D joints, which are learned from where they are known; None: no 2D labels.
   """
 
   decode: bool
@@ -53,14 +54,17 @@ class SceneOptions:
   order_threshold: float
   background: str
   threshold: float
+  head: weak_labels.Head | None = None
 
 
-def check_options(options: SceneOptions) -> None:
-  """Raises ValueError where there is no such pixel loss or background."""
+def check_options(scene: Scene, options: SceneOptions) -> None:
+  """Raises ValueError where there is no such pixel loss or background, or no vector for joints."""
   choices = {"pixel_loss": tuple(PIXEL_LOSSES), "background": _BACKGROUNDS}
   for name, known in choices.items():
     if getattr(options, name) not in known:
       raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(options, name)!r}")
+  if options.head is not None and not scene.encoder.time_variant_size:
+    raise ValueError("2D joints are read from config.model.time_variant > 0 values, not from 0")
 
 
 def term_names(
@@ -73,7 +77,12 @@ def term_names(
   if scene.detector is not None:
     names += ["constant_acceleration", "order", "scale_change"] if tracked else []
     names += ["box_scale", "tight_box", "box_location"]
-  return names
+  return names + joint_terms(options)
+
+
+def joint_terms(options: SceneOptions) -> list[str]:
+  """The name of the term on 2D labels, where they are learned from."""
+  return [] if options.head is None else [weak_labels.TERM]
 
 
 def pass_terms(

@@ -17,6 +17,7 @@ from jaxpose.losses.pose import pose_l2
 from jaxpose.models.heads import ResidualMLP
 
 GROUP = "pose2d_head"  # of parameters
+TERM = "pose2d"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,3 +93,27 @@ def test_methods_can_be_combined_in_any_order(methods, tiny_people, tmp_path):
     methods[0], "pixel"
   )
   check(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+  "methods", [("dsl",), ("drnet",), ("nsd",), ("mv_css",), ("dsl", "nsd", "sync_flip")]
+)
+def test_all_samples_of_a_scene_bring_their_2d_joints(methods, tiny_people, tmp_path):
+  config = on_tiny_data(combined.get_config("smoke"), tiny_people)
+  config.methods = methods
+  config.scene.pose2d = True
+  config.scene.decode = methods != ("mv_css",)
+  config.training.best_by = "pose2d"
+  check(config, tmp_path)
+  batches = Experiment(config, tmp_path).train_batches()
+  batch = batches.peek()
+  batches.close()
+  for part in set(batch) & {"temporal", "views"}:
+    assert np.isfinite(batch[part]["pose2d_px"]).all(-1).any()
+
+
+def test_2d_joints_that_no_method_learns_are_an_error(tiny_people, tmp_path):
+  config = on_tiny_data(sync_flip.get_config("smoke"), tiny_people)
+  config.scene.pose2d = True
+  with pytest.raises(ValueError, match=r"scene\.pose2d.*beside one of dsl, drnet, mv_css, nsd"):
+    _ = Experiment(config, tmp_path).method

@@ -42,7 +42,7 @@ def test_2d_joints_that_a_head_read_stand_beside_the_vectors():
   joints = 7 * np.arange(6.0).reshape(3, 2)
   found = feature_column({**SPLIT, "pose2d": joints}, "time_variant_pose2d")
   np.testing.assert_array_equal(found[:], np.hstack([SPLIT["time_variant"], joints]))
-  with pytest.raises(ValueError, match=r"no 2D joints.*--config\.dsl\.pose2d=True"):
+  with pytest.raises(ValueError, match=r"no 2D joints.*--config\.scene\.pose2d=True"):
     feature_column(SPLIT, "time_variant_pose2d")
   untrained = {**SPLIT, "checkpoint": np.array("random encoder, best, step 20")}
   assert feature_column(untrained, "time_variant_pose2d") is SPLIT["time_variant"]

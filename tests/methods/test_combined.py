@@ -102,7 +102,7 @@ def test_networks_that_do_not_go_together():
 
 # --- reconstruction and DSL beside views, on one encoder ------------------------------------------
 
-CONTRAST = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True, head=None)
+CONTRAST = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True)
 VIEWS = SyncFlipOptions(
   crop="detector",
   enlarge=1.25,

@@ -16,10 +16,9 @@ from scenes import (
 
 from jaxpose.methods import scene_method
 from jaxpose.methods.dsl import DslOptions, build_dsl
-from jaxpose.methods.weak_labels import Head
 from jaxpose.models.perceptual import PerceptualFeatures
 
-OPTIONS = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True, head=None)
+OPTIONS = DslOptions(contrast="dsl", d_max=10.0, temperature=0.2, include_positive=True)
 
 
 def _build(scene, seen=SEEN, options=OPTIONS):
@@ -285,10 +284,6 @@ def test_what_cannot_learn_is_an_error():
   nothing = dataclasses.replace(OPTIONS, contrast="none")
   with pytest.raises(ValueError, match="nothing to learn from"):
     build_dsl(build_tiny_scene(), dataclasses.replace(SEEN, decode=False), nothing, None)
-  whole = build_tiny_scene()
-  bare = whole.clone(encoder=whole.encoder.clone(time_variant_size=0))
-  with pytest.raises(ValueError, match=r"2D joints are read from config\.model\.time_variant > 0"):
-    build_dsl(bare, SEEN, dataclasses.replace(OPTIONS, head=Head(8, 1)), None)
   unknown = dataclasses.replace(OPTIONS, contrast="cosine")
   with pytest.raises(ValueError, match="contrast must be one of dsl, css, none, not 'cosine'"):
     build_dsl(build_tiny_scene(), SEEN, unknown, None)

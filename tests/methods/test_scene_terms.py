@@ -10,6 +10,7 @@ from scenes import SEEN, build_tiny_scene
 
 from jaxpose import parallel
 from jaxpose.methods import scene_terms
+from jaxpose.methods.weak_labels import Head
 
 WHOLE, BOXED = build_tiny_scene(detector=None), build_tiny_scene()
 
@@ -100,6 +101,14 @@ def test_boxes_of_different_devices_are_spread_too():
   ],
 )
 def test_options_that_there_are_not_are_named(change, words):
-  scene_terms.check_options(SEEN)
+  scene_terms.check_options(WHOLE, SEEN)
   with pytest.raises(ValueError, match=words):
-    scene_terms.check_options(dataclasses.replace(SEEN, **change))
+    scene_terms.check_options(WHOLE, dataclasses.replace(SEEN, **change))
+
+
+def test_joints_need_a_vector_to_be_read_from():
+  labelled = dataclasses.replace(SEEN, head=Head(8, 1))
+  scene_terms.check_options(WHOLE, labelled)
+  bare = WHOLE.clone(encoder=WHOLE.encoder.clone(time_variant_size=0))
+  with pytest.raises(ValueError, match=r"2D joints are read from config\.model\.time_variant > 0"):
+    scene_terms.check_options(bare, labelled)

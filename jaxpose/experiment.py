@@ -15,6 +15,7 @@ from jaxpose import assembly, building, config_check, files, label_choice, own_p
 from jaxpose.crops import DETECTOR
 from jaxpose.data.index import Dataset, open_dataset
 from jaxpose.data.subjects import labelled_boxes, subject_boxes
+from jaxpose.run_labels import RunLabels
 from jaxpose.skeleton import Skeleton
 
 Batch = Mapping[str, Any]
@@ -137,7 +138,7 @@ class Experiment:
       temporal = batch_configs.make_temporal_config(self.config, train=not settled)
     if assembly.LABELLED in parts:
       labelled = pipeline.LabelledFrames(
-        self.labels(split).ids,
+        self.labels.of(split).ids,
         self.config.supervised.background != "keep",
         self.config.supervised.crop,
       )
@@ -167,8 +168,8 @@ class Experiment:
 
   def _data_fingerprint(self) -> str:
     """Changes with the content of the frames that are trained and validated on."""
-    sources = [source.dataset for source in self._sources("train")]
-    prints = [dataset.fingerprint() for dataset in (*sources, self.dataset("validation"))]
+    datasets = (*self.train_datasets(), self.dataset("validation"))
+    prints = [dataset.fingerprint() for dataset in datasets]
     return hashlib.sha256(json.dumps(prints).encode()).hexdigest()[:16]
 
   def frame_batches(self, split: str, *, with_labels: bool = True) -> Iterator[Batch]:
@@ -209,7 +210,7 @@ class Experiment:
         self.config,
         building.build_scene(self.config, axis_name, training=training),
         training,
-        lambda: self.label_statistics if training else label_choice.no_statistics(self.skeleton),
+        lambda: self.labels.statistics if training else label_choice.no_statistics(self.skeleton),
       )
     )
 
@@ -232,55 +233,17 @@ class Experiment:
     saved = own_poses.load_skeleton(self.workdir) if self.is_supervised else None
     return saved or self.dataset("train").skeleton
 
-  @property
-  def label_statistics(self) -> Any:
-    """Mean and scale of what is learned of the labels, a `pose_target.LabelStatistics`."""
-    return self._statistics[0]
-
-  @property
-  def mean_pose_mm(self) -> np.ndarray:
-    """Mean of the poses that are learned from, in the axes of the camera: [J, 3]."""
-    return self._statistics[1]
-
   @functools.cached_property
-  def _statistics(self) -> Any:
-    values = self.config.supervised
-    return label_choice.compute_statistics(
-      self.train_datasets(),
-      self.labels("train").ids,
-      normalise=values.normalise,
-      centre_camera=values.centre_camera,
-    )
-
-  @functools.cache  # noqa: B019  an experiment lives as long as the program
-  def labels(self, split: str) -> label_choice.LabelChoice:
-    """The labels that a supervised network learns from, or all of another split."""
-    values, train = self.config.supervised, split == "train"
-    return label_choice.choose_labels(
-      [source.dataset for source in self._sources(split)],
-      subjects=tuple(values.subjects) if train else (),
-      count=values.label_count if train else 0,
-      seed=self.config.seed,
-    )
-
-  def count_labels(self) -> int:
-    """How many frames a supervised network learns from; of others, those their probe may."""
-    if self.is_supervised:
-      return self.labels("train").size
-    subjects = tuple(self.config.probe.subjects)
-    if not subjects:
-      return self.count_all_labels()
-    return label_choice.choose_labels(
-      self.train_datasets(), subjects=subjects, count=0, seed=0, section="probe"
-    ).size
-
-  def count_all_labels(self) -> int:
-    """How many training frames have labels."""
-    return sum(len(label_choice.labelled_ids(dataset)) for dataset in self.train_datasets())
+  def labels(self) -> RunLabels:
+    """The labels of the run's data."""
+    return RunLabels(self.config, self._datasets, supervised=self.is_supervised)
 
   def train_datasets(self) -> list[Dataset]:
     """The training data, with those of `config.data.also`."""
-    return [source.dataset for source in self._sources("train")]
+    return self._datasets("train")
+
+  def _datasets(self, split: str) -> list[Dataset]:
+    return [source.dataset for source in self._sources(split)]
 
   def loss_weights(self) -> dict[str, Any]:
     """Weight of every term that the method has; those of others are of no account."""

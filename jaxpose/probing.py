@@ -179,7 +179,7 @@ def check_label_counts(experiment: Any) -> None:
   Raises:
     ValueError: `config.probe.label_counts` asks for more than the training frames have.
   """
-  available = experiment.count_labels()
+  available = experiment.labels.count()
   if available:
     try:
       protocols.resolve_label_counts(label_counts(experiment.config.probe.label_counts), available)
@@ -247,10 +247,10 @@ def score_supervised(
     progress(f"probe: {int((~boxed).sum())} labelled test frames have no box and are left out")
   true, valid = test.poses_mm[boxed], test.valid[boxed]
   sequences = protocols.sequence_names(frames, test.rows[boxed])
-  labels, seed = experiment.count_labels(), int(experiment.config.seed)
+  labels, seed = experiment.labels.count(), int(experiment.config.seed)
   own = FINE_TUNED if experiment.config.model.start_from else SUPERVISED
   poses = {
-    probe.MEAN_POSE: np.broadcast_to(experiment.mean_pose_mm, true.shape),
+    probe.MEAN_POSE: np.broadcast_to(experiment.labels.mean_pose_mm, true.shape),
     own: frames["pose_mm"][test.rows][boxed],
   }
   records = {}
@@ -303,10 +303,10 @@ def _count_frames(
   train = [dataset.index for dataset in experiment.train_datasets()]
   learned = np.zeros(0, int)
   if experiment.dataset(TEST).split == experiment.dataset(TRAIN).split:
-    learned = experiment.labels(TRAIN).ids[0]
+    learned = experiment.labels.of(TRAIN).ids[0]
   return {
     "train": sum(index.num_frames for index in train),
-    "train_labelled": experiment.count_all_labels(),
+    "train_labelled": experiment.labels.count_all(),
     "train_left_out_empty": sum(int((i.labelled & (i.present == EMPTY)).sum()) for i in train),
     "train_left_out_root_unknown": 0,  # those have no weight in training, but aren't counted
     "test": experiment.dataset(TEST).num_frames,

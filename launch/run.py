@@ -109,7 +109,7 @@ def _evaluate(experiment):
 
 
 def _probe(experiment):
-  if not experiment.count_labels():
+  if not experiment.labels.count():
     print(
       "probe: left out, no training frame has a 3D label; fill in embeddings/suggestions.csv and"
       f" run launch/probe.py --workdir={experiment.workdir} --labels=FILE",

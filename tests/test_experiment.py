@@ -250,12 +250,12 @@ def test_a_probe_counts_the_labels_of_its_subjects(config, tmp_path):
   index = data.index
   ids = label_choice.labelled_ids(data)
   own = index.subject[index.sequence[index.track_of(ids)]] == 1
-  assert 0 < own.sum() < run.count_labels() == len(ids)
+  assert 0 < own.sum() < run.labels.count() == len(ids)
   config.probe.subjects = (data.subjects[1],)
-  assert Experiment(config, tmp_path).count_labels() == own.sum()
+  assert Experiment(config, tmp_path).labels.count() == own.sum()
   config.probe.subjects = ("nobody",)
   with pytest.raises(ValueError, match=r"config\.probe\.subjects names 'nobody'"):
-    Experiment(config, tmp_path).count_labels()
+    Experiment(config, tmp_path).labels.count()
 
 
 def test_clear_errors(config, tmp_path):

@@ -28,6 +28,25 @@ MEAN = np.float32([[0, 0, 0], [90, 0, 0], [0, -500, 0]])
 TRUE = np.float32([[0, 0, 0], [100, 0, 0], [0, -400, 0]])
 
 
+class Labels:
+  """What it uses of the run's labels."""
+
+  mean_pose_mm = MEAN
+
+  def __init__(self):
+    self.learned = np.arange(6)
+
+  def of(self, split):
+    assert split == "train"
+    return types.SimpleNamespace(ids=(self.learned, np.arange(6)))
+
+  def count(self):
+    return 3
+
+  def count_all(self):
+    return 8
+
+
 class Run:
   """What `score_supervised` uses of an experiment: five test frames, three of which count."""
 
@@ -36,9 +55,8 @@ class Run:
     self.subject_crop = "labels"
     model = types.SimpleNamespace(start_from="")
     self.config = types.SimpleNamespace(seed=3, model=model)
-    self.mean_pose_mm = MEAN
     self.splits = {"train": "train", "test": "test"}
-    self.learned = np.arange(6)
+    self.labels = Labels()
 
   def dataset(self, split):
     index = types.SimpleNamespace(
@@ -53,16 +71,6 @@ class Run:
 
   def train_datasets(self):
     return [self.dataset("train")] * 2  # the data set, and another one of `data.also`
-
-  def count_labels(self):
-    return 3
-
-  def labels(self, split):
-    assert split == "train"
-    return types.SimpleNamespace(ids=(self.learned, np.arange(6)))
-
-  def count_all_labels(self):
-    return 8
 
   def fingerprint(self):
     return "f"
@@ -165,7 +173,7 @@ def test_scores_of_training_frames_are_called_so(tmp_path):
   run.splits["test"] = "train"  # own videos without a split for testing
   assert probing.score_supervised(run).frames["test_also_train"] == 3
   assert "training frames too" in (tmp_path / "probe" / "results.md").read_text()
-  run.learned = np.array([0, 1])  # the labels of one subject; of the two frame 0 is scored
+  run.labels.learned = np.array([0, 1])  # the labels of one subject; of the two frame 0 is scored
   assert probing.score_supervised(run).frames["test_also_train"] == 1
 
 

@@ -101,7 +101,7 @@ def test_frozen_early_stages_and_a_found_box_with_few_labels(pretrained, tmp_pat
     "supervised.label_count": 20,
   }
   experiment = floor(pretrained, tmp_path, **changes)
-  assert experiment.count_labels() == 20
+  assert experiment.labels.count() == 20
   experiment.train()
   found, trained = experiment.restore("last"), pretrained.restore()
   for collection in ("params", "batch_stats"):

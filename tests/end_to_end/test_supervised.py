@@ -75,8 +75,8 @@ def test_label_statistics_are_those_of_the_training_split(run):
   whole = compute_label_statistics(
     labels["pose3d_mm"], labels["joint_valid"], (0,), range(17), normalise="pose"
   )
-  np.testing.assert_allclose(experiment.label_statistics.mean_mm, whole.mean_mm, rtol=1e-5)
-  assert experiment.label_statistics.scale_mm == pytest.approx(whole.scale_mm)
+  np.testing.assert_allclose(experiment.labels.statistics.mean_mm, whole.mean_mm, rtol=1e-5)
+  assert experiment.labels.statistics.scale_mm == pytest.approx(whole.scale_mm)
   kept = experiment.restore("last")["frozen"]["pose"]
   np.testing.assert_allclose(kept["mean_mm"], whole.mean_mm, rtol=1e-5)
 

@@ -99,11 +99,12 @@ def test_flags_that_a_supervised_run_would_ignore_are_refused(tmp_path):
 def test_more_labels_than_there_are_is_said_before_a_training():
   config = dsl.get_config("smoke")
   config.probe.label_counts = (20, 500, 0)
-  run = types.SimpleNamespace(config=config, count_labels=lambda: 60)
+  labels = types.SimpleNamespace(count=lambda: 60)
+  run = types.SimpleNamespace(config=config, labels=labels)
   with pytest.raises(ValueError, match=r"config\.probe\.label_counts: asked for 500 .* only 60"):
     probing.check_label_counts(run)
   for count in (0, 500):  # none: the probe is left out
-    run.count_labels = lambda count=count: count
+    labels.count = lambda count=count: count
     probing.check_label_counts(run)
 
 

@@ -69,12 +69,14 @@ def test_a_data_set_that_must_be_had_from_its_owners_is_asked_for(tmp_path):
 
 def test_a_run_without_labels_goes_on_without_the_probe(capsys, monkeypatch):
   monkeypatch.setattr("jaxpose.probing.probe_run", lambda experiment: print("probed"))
-  run._probe(types.SimpleNamespace(count_labels=lambda: 0, workdir="runs/x"))
+  labels = types.SimpleNamespace(count=lambda: 0)
+  run._probe(types.SimpleNamespace(labels=labels, workdir="runs/x"))
   said = capsys.readouterr().out
   assert "no training frame has a 3D label" in said
   assert "--workdir=runs/x --labels=FILE" in said
   assert "probed" not in said
-  run._probe(types.SimpleNamespace(count_labels=lambda: 1, workdir="runs/x"))
+  labels.count = lambda: 1
+  run._probe(types.SimpleNamespace(labels=labels, workdir="runs/x"))
   assert capsys.readouterr().out == "probed\n"
 
 

@@ -1,5 +1,6 @@
 """A batch is a function of (seed, step, host): not of workers, nor of interruptions."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -95,6 +96,8 @@ def test_labels_of_different_skeletons_are_refused(dataset, tmp_path):
   load(sources).close()
   with pytest.raises(ValueError, match="skeletons differ"):
     load(sources, temporal=TemporalConfig(near_max=3, far_min=8, labels=True))
+  with pytest.raises(ValueError, match="skeletons differ"):
+    load(sources, views=dataclasses.replace(VIEWS, labels=True))
 
 
 def test_poses_are_read_without_their_images(dataset):

@@ -109,7 +109,7 @@ class BatchIterator:
       [B, 2], the view of a flipped pair that is to be mirrored (images and boxes are not)
     views: image, background uint8 [B, 4, H, W, 3], of camera a and b at time 1, a and b at time 2;
       frame, camera int32 [B, 4]; sequence, subject int32 [B]; example uint32 [B]; where asked for,
-      rotation float32 [B, 4, 3, 3], R from world to each frame's camera
+      rotation float32 [B, 4, 3, 3], R from world to each frame's camera, and labels as above
     labelled: image uint8 [B, H, W, 3], and background like it where asked for; present int32 [B];
       box_px, pose2d_px, pose3d_mm, joint_valid as above, [B, ...]; K float32 [B, 3, 3]; example
       uint32 [B]

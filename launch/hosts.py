@@ -34,12 +34,7 @@ _PROCESS = flags.DEFINE_integer("process", None, "Which this is, from 0 on; not 
 
 
 def is_parent() -> bool:
-  """Whether this process is to start the job proper and watch it, instead of being it.
-
-  Raises:
-    ValueError: the flags contradict each other.
-  """
-  _check_flags()
+  """Whether this process is to start the job proper and watch it, instead of being it."""
   return bool(_COORDINATOR.value) and _LIFELINE not in os.environ
 
 
@@ -85,13 +80,16 @@ def together() -> Iterator[None]:
   _end_with_parent()
   handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
   _join()
-  # JAX now hears SIGTERM, and lets all processes save the same step; Ctrl-C is to do the same.
+  # JAX now hears SIGTERM, and lets all processes save the same step, which may take longer than
+  # what else hears signals would wait; Ctrl-C is to do the same.
+  watched = signal.set_wakeup_fd(-1)
   signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
   try:
     yield
     jax.distributed.shutdown()
     for number, handler in handlers.items():
       signal.signal(number, handler)
+    signal.set_wakeup_fd(watched, warn_on_full_buffer=False)
   except BaseException as error:
     status = cli.report(error)
     sys.stdout.flush()
@@ -144,7 +142,13 @@ def _end_with_parent() -> None:
   threading.Thread(target=wait, daemon=True).start()
 
 
-def _check_flags() -> None:
+def check_flags(*, trains: bool) -> None:
+  """Raises ValueError where the flags contradict each other, or the job (`trains`?) is for one."""
+  if _COORDINATOR.value and not trains:
+    raise ValueError(
+      "several processes share the training alone: run the other --stages in one process, without"
+      " --coordinator"
+    )
   numbers = (_PROCESSES.value, _PROCESS.value)
   if _COORDINATOR.value in ("", "auto"):
     if numbers != (None, None):

@@ -47,6 +47,7 @@ def main(argv):
     raise ValueError("this configuration is of a study: give it to launch/study.py")
   file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
   workdir = pathlib.Path(_WORKDIR.value or _default_workdir(file, config))
+  hosts.check_flags(trains="train" in _STAGES.value)
   if hosts.is_parent():
     return hosts.supervise()
   config.data.directory = _prepare(config)
@@ -72,9 +73,9 @@ def _default_workdir(file, config):
   method, _, variant = f"_{config.name}".rpartition("_")
   if variant != "own" or not config.data.path:
     return f"runs/{file}_{config.name}"
-  from launch import prepare
+  from launch import sources
 
-  return f"runs/{file}{method}_{prepare.folder_name(config.data.path)}"
+  return f"runs/{file}{method}_{sources.folder_name(config.data.path)}"
 
 
 def _prepare(config):
@@ -86,10 +87,10 @@ def _prepare(config):
       "this configuration's data set is had from its owners: prepare it and name the folder by"
       " --config.data.directory=DIR"
     )
-  from launch import prepare
+  from launch import sources
 
   print(f"data: {config.data.source}, {config.data.variant}", flush=True)
-  return str(prepare.prepare_source(config.data, pathlib.Path(_DATA_ROOT.value)))
+  return str(sources.prepare_source(config.data, pathlib.Path(_DATA_ROOT.value)))
 
 
 def _evaluate(experiment):

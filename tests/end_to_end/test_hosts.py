@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 
 import jax
@@ -196,6 +197,7 @@ def test_a_folder_that_is_not_shared_is_an_error(tmp_path, tiny_people):
     (["--coordinator=localhost:1234", "--processes=2", "--process=2"], "--process=2"),
     (["--processes=2"], "--coordinator"),
     (["--coordinator=auto", "--process=1"], "--coordinator"),
+    (["--coordinator=auto", "--stages=export,probe"], "in one process"),
   ],
 )
 def test_contradicting_flags_are_an_error(arguments, word):
@@ -215,3 +217,35 @@ def test_nobody_to_find_is_an_error(tmp_path, tiny_people):
   )
   assert done.returncode == 1
   assert "did not find each other" in done.stderr.splitlines()[-1]
+
+
+def test_ctrl_c_leaves_processes_the_time_to_save():
+  code = """
+    import os, sys, time
+    from absl import flags
+    from jaxpose.training.interruption import StopRequest
+    from launch import hosts
+
+    flags.FLAGS(["run", f"--coordinator=localhost:{sys.argv[1]}", "--processes=1", "--process=0"])
+    os.environ["JAXPOSE_LIFELINE"] = str(os.pipe()[0])
+    with StopRequest(grace_s=0.5, give_up=lambda: print("given up", flush=True), at_once=True):
+      with hosts.together():
+        print("ready", flush=True)
+        time.sleep(3)
+        print("saved", flush=True)
+      print("left", flush=True)  # from here on, signals end it at once again
+      time.sleep(60)
+  """
+  process = subprocess.Popen(
+    [sys.executable, "-u", "-c", textwrap.dedent(code), str(_free_port())],
+    cwd=ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  lines = iter(process.stdout.readline, "")
+  assert "ready\n" in lines
+  process.send_signal(signal.SIGINT)
+  assert (next(lines), next(lines)) == ("saved\n", "left\n")
+  process.send_signal(signal.SIGTERM)
+  assert (process.communicate(timeout=30)[0], process.returncode) == ("", 0)

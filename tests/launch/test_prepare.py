@@ -10,7 +10,7 @@ from launching import ROOT, run_job
 
 from datasets import registry
 from jaxpose.data.index import open_dataset
-from launch import prepare
+from launch import sources
 
 
 def write_video(path, count):
@@ -77,8 +77,8 @@ def test_every_folder_of_videos_has_a_data_set_of_its_own(tmp_path):
     folder.mkdir(parents=True)
     write_video(folder / "x.avi", 3)
     data = types.SimpleNamespace(source="videos", variant="own", path=str(folder))
-    made.append(prepare.prepare_source(data, tmp_path / "out"))
-    assert prepare.prepare_source(data, tmp_path / "out") == made[-1]
+    made.append(sources.prepare_source(data, tmp_path / "out"))
+    assert sources.prepare_source(data, tmp_path / "out") == made[-1]
   assert made[0] != made[1]
   assert all(directory.is_dir() and "walk_" in directory.parent.name for directory in made)
 
@@ -93,20 +93,20 @@ def half_damaged(tmp_path):
 
 
 def test_own_videos_are_used_but_for_the_damaged(half_damaged, tmp_path, capsys):
-  directory = prepare.prepare_source(half_damaged, tmp_path / "out")
+  directory = sources.prepare_source(half_damaged, tmp_path / "out")
   assert [s["name"] for s in open_dataset(directory, "train").sequences] == ["good"]
   assert "skipped take 'bad'" in capsys.readouterr().out
   (tmp_path / "in" / "good.avi").unlink()
   with pytest.raises(ValueError, match=r"1 takes cannot be used.*bad\.mp4"):
-    prepare.prepare_source(half_damaged, tmp_path / "out2")
+    sources.prepare_source(half_damaged, tmp_path / "out2")
 
 
 def test_takes_of_a_described_clip_are_used_all_or_none(half_damaged, tmp_path, monkeypatch):
   text = (f'[[take]]\nname = "{name}"\nvideo = "{name}"\n' for name in ("good.avi", "bad.mp4"))
   (tmp_path / "own.toml").write_text("".join(text))
-  monkeypatch.setattr(prepare, "_DESCRIPTIONS", tmp_path)
+  monkeypatch.setattr(sources, "_DESCRIPTIONS", tmp_path)
   with pytest.raises(ValueError, match=r"1 takes cannot be used.*bad\.mp4"):
-    prepare.prepare_source(half_damaged, tmp_path / "out")
+    sources.prepare_source(half_damaged, tmp_path / "out")
 
 
 def test_registry_prepares_by_name(tmp_path):
@@ -131,9 +131,9 @@ def test_a_configuration_names_its_description_by_the_variant(tmp_path, monkeypa
   folder.mkdir()
   write_video(folder / "a.avi", 9)
   (tmp_path / "mine.toml").write_text('[[take]]\nname = "x"\nvideo = "a.avi"\nevery = 4\n')
-  monkeypatch.setattr(prepare, "_DESCRIPTIONS", tmp_path)
+  monkeypatch.setattr(sources, "_DESCRIPTIONS", tmp_path)
   data = types.SimpleNamespace(source="videos", variant="mine", path=str(folder))
-  directory = prepare.prepare_source(data, tmp_path / "out")
+  directory = sources.prepare_source(data, tmp_path / "out")
   text = (directory / "sequences_train.json").read_text()
   assert '"x"' in text
   with np.load(directory / "index_train.npz") as index:

@@ -8,9 +8,9 @@ import types
 import pytest
 from launching import ROOT, run_job
 
-from launch import cli, prepare, run
+from launch import cli, run, sources
 
-NO_JOBS = ("__init__", "children", "cli", "hosts", "planning")
+NO_JOBS = ("__init__", "children", "cli", "hosts", "planning", "sources")
 JOBS = sorted(p.stem for p in (ROOT / "launch").glob("*.py") if p.stem not in NO_JOBS)
 
 
@@ -87,7 +87,7 @@ def test_every_folder_of_own_videos_has_a_run_of_its_own(tmp_path):
 
   folders = tmp_path / "a" / "walk", tmp_path / "b" / "walk"
   first, second = (workdir("own", str(folder)) for folder in folders)
-  assert first == f"runs/video_{prepare.folder_name(folders[0])}" != second
+  assert first == f"runs/video_{sources.folder_name(folders[0])}" != second
   assert workdir("nsd_own", str(folders[0])) == first.replace("video_", "video_nsd_")
   assert workdir("nsd_own", "") == "runs/video_nsd_own"
   assert workdir("own", "") == "runs/video_own"

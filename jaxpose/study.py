@@ -16,6 +16,7 @@ from jaxpose.evaluation.probe_records import RESULTS, load_results
 from jaxpose.experiment import CONFIG_FILE, Experiment
 
 FINISHED, FAILED = "finished", "failed"
+DATA_FILE = "data.json"  # beside the folders of the rows: what data they are of
 
 # What the rows of one table must share: what the probe is given, and how it is trained.
 _SHARED = (
@@ -85,13 +86,23 @@ class Run:
     """A hash of everything that its numbers depend on, the probe included."""
     config = self.config
     values = [
-      Experiment(config, self.workdir).fingerprint(),
+      self._learned(config),
       self.steps,
       {key: value for key, value in config.probe.to_dict().items() if key != "references"},
       config.export.checkpoint,
       *([self.after.fingerprint()] if self.after else []),
     ]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+  def _learned(self, config: ConfigDict) -> str:
+    """The fingerprint of a configuration, wherever the study lies.
+
+    Where the run starts from another one, that one's fingerprint counts, and not its path.
+    """
+    if self.after is not None:
+      config = config.copy_and_resolve_references()
+      config.model.start_from = self.after.row
+    return Experiment(config, self.workdir).fingerprint()
 
   def state(self) -> dict[str, Any]:
     """{"state": `FINISHED` or `FAILED`, ...} of this very configuration, {} if it is neither."""
@@ -131,8 +142,7 @@ class Run:
     """Raises ValueError where the work directory holds the run of another configuration."""
     if not (self.workdir / CONFIG_FILE).is_file():
       return
-    there = Experiment.from_workdir(self.workdir).fingerprint()
-    if there != Experiment(self.config, self.workdir).fingerprint():
+    if self._learned(Experiment.from_workdir(self.workdir).config) != self._learned(self.config):
       raise ValueError(
         f"{self.workdir} holds a run of another configuration than row {self.row} now has: remove"
         " it, or name another --workdir"
@@ -174,6 +184,51 @@ def check_alike(configs: Mapping[str, ConfigDict], reference: str) -> None:
 def _value(config: ConfigDict, key: str) -> Any:
   section, name = key.split(".")
   return config[section][name]
+
+
+def knows_data(folder: pathlib.Path, config: ConfigDict) -> bool:
+  """Have the runs in a folder been on the data that a configuration asks for, by its words?"""
+  return _recorded_data(folder).get("asked") == _asked_data(config)
+
+
+def check_data(folder: pathlib.Path, config: ConfigDict, directory: str) -> None:
+  """Makes sure that the runs in a folder are all on data of one content, and writes down which.
+
+  Args:
+    folder: of the runs.
+    config: of one of the runs, which share their data, see `check_alike`.
+    directory: of the data, prepared.
+
+  Raises:
+    ValueError: runs in the folder have been on others.
+  """
+  asked, config = _asked_data(config), config.copy_and_resolve_references()
+  config.data.directory = directory
+  experiment = Experiment(config, folder)
+  rest = [experiment.dataset(split) for split in ("validation", "test")]
+  content = [dataset.fingerprint() for dataset in (*experiment.train_datasets(), *rest)]
+  before = _recorded_data(folder)
+  if before.get("content", content) != content:
+    raise ValueError(
+      f"{folder} holds runs on other data than {directory} has now (theirs:"
+      f" {', '.join(filter(None, before['asked']))}): name another --workdir, or remove it"
+    )
+  folder.mkdir(parents=True, exist_ok=True)
+  with files.replacing(folder / DATA_FILE) as partial:
+    recorded = {"asked": asked, "content": content}
+    partial.write_text(json.dumps(recorded) + "\n", encoding="utf-8")
+
+
+def _recorded_data(folder: pathlib.Path) -> dict[str, Any]:
+  try:
+    return files.load_json(folder / DATA_FILE)
+  except (OSError, ValueError):
+    return {}
+
+
+def _asked_data(config: ConfigDict) -> list[str]:
+  data = config.data
+  return [str(data[name]) for name in ("source", "variant", "path", "directory")]
 
 
 def collect(run: Run) -> Outcome:

@@ -49,7 +49,7 @@ def main(argv):
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{file}_{config.name}")
   runs = planning.plan(config, workdir / "runs", tuple(_SET.value))
   chosen = planning.choose(runs, _ROWS.value)
-  failed = {} if _TABLE_ONLY.value else _train(chosen)
+  failed = {} if _TABLE_ONLY.value else _train(chosen, workdir / "runs")
   paths = _tabulate(config, runs, workdir / "study")
   print(paths[0].read_text(encoding="utf-8"))
   print("\n".join(f"  {path}" for path in paths))
@@ -58,7 +58,7 @@ def main(argv):
   return 1 if failed else 0
 
 
-def _train(runs):
+def _train(runs, folder):
   """Builds the data and trains what is not finished; (run, why it failed)."""
   from jaxpose import study
   from launch import children
@@ -67,7 +67,8 @@ def _train(runs):
   open_runs = [run for run in runs if run.state().get("state") != study.FINISHED]
   for run in open_runs:
     run.check_folder()
-  _build_data(open_runs, children)
+  if open_runs or not study.knows_data(folder, runs[0].config):
+    study.check_data(folder, runs[0].config, _prepare_data(runs[0], folder, children))
   runner = children.Runner(
     runs,
     # the untrained encoder of the tables is the reference's
@@ -88,18 +89,16 @@ def _command(run, children, *more):
   return children.python("run", *flags_of_row, f"--data_root={_DATA_ROOT.value}", *more)
 
 
-def _build_data(runs, children):
-  """Builds each data set once, before the runs that share it begin."""
-  built = set()
-  for run in runs:
-    data = run.config.data
-    key = (data.source, data.variant, data.path)
-    if data.directory or not data.source or key in built:
-      continue
-    built.add(key)
-    log = run.folder.parent / "data.log"
-    print(f"data: {data.source}, {data.variant}; log: {log}", flush=True)
-    children.run_one(_command(run, children, "--stages=data"), log)
+def _prepare_data(run, folder, children):
+  """The folder of the data that all runs share, built before the first of them begins."""
+  from launch import sources
+
+  data, log = run.config.data, folder / "data.log"
+  if data.directory:
+    return data.directory
+  print(f"data: {data.source}, {data.variant}; log: {log}", flush=True)
+  children.run_one(_command(run, children, "--stages=data"), log)
+  return str(sources.prepare_source(data, pathlib.Path(_DATA_ROOT.value)))
 
 
 def _tabulate(config, runs, out):

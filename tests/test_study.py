@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -63,10 +64,46 @@ def test_a_run_is_not_finished_without_its_results_or_once_begun_again(tmp_path)
 def test_a_folder_of_another_configuration_is_refused(tmp_path):
   run = _run(tmp_path)
   run.check_folder()  # there is none yet
-  Experiment(_run(tmp_path, **{"training.steps": 99}).config, run.workdir).save_config()
-  run.begin()  # more steps of the same
+  even = {"optimiser.schedule": "constant"}
+  longer = _run(tmp_path, **even, **{"training.steps": 99})
+  Experiment(longer.config, run.workdir).save_config()
+  _run(tmp_path, **even).begin()  # fewer steps of the same
   with pytest.raises(ValueError, match=r"dsl/seed0 holds a run of another configuration"):
     _run(tmp_path, **{"optimiser.learning_rate": 0.5}).begin()
+
+
+def test_a_run_that_starts_from_another_is_known_wherever_the_study_lies(tmp_path):
+  def of(folder, before):
+    config = _run(tmp_path, **{"model.start_from": str(folder / "dsl" / "seed0")}).config
+    return study.Run("tuned", 0, "configs/dsl.py:smoke", (), config, tmp_path / "tuned", before)
+
+  before = _run(tmp_path)
+  run, moved = of(tmp_path, before), of(tmp_path / "moved", before)
+  assert run.fingerprint() == moved.fingerprint()
+  Experiment(run.config, run.workdir).save_config()
+  moved.check_folder()
+  other = _run(tmp_path, **{"optimiser.learning_rate": 0.5})
+  assert of(tmp_path, other).fingerprint() != run.fingerprint()
+
+
+def test_a_study_stays_with_data_of_one_content(tmp_path, tiny_people):
+  folder, config = tmp_path / "runs", _run(tmp_path).config
+  other = _run(tmp_path, **{"data.path": "elsewhere"}).config
+  assert not study.knows_data(folder, config)
+  study.check_data(folder, config, str(tiny_people))
+  assert study.knows_data(folder, config)
+  assert not study.knows_data(folder, other)
+  moved = shutil.copytree(tiny_people, tmp_path / "moved")
+  study.check_data(folder, other, str(moved))  # the same from elsewhere
+  assert study.knows_data(folder, other)
+  for split in ("train", "validation", "test"):
+    path = moved / f"sequences_{split}.json"
+    before = path.read_text()
+    path.write_text(before + " ")
+    with pytest.raises(ValueError, match=r"runs on other data than .*moved has now.*--workdir"):
+      study.check_data(folder, config, str(moved))
+    path.write_text(before)
+  assert study.knows_data(folder, other)
 
 
 def test_the_step_is_the_last_that_was_told(tmp_path):

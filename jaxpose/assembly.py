@@ -155,11 +155,16 @@ def unused_sections(config: ConfigDict) -> set[str]:
 
 
 def fingerprint(config: ConfigDict) -> str:
-  """A hash of all values that decide what is learned (not for how long, or what comes after)."""
+  """A hash of all values that decide what is learned, not what comes after.
+
+  For how long counts where the learning rate is brought down over the whole training.
+  """
   left_out = unused_sections(config).union(_NOT_FINGERPRINTED)
   values = {k: v for k, v in config.to_dict().items() if k not in left_out}
   for section, names in _NOT_FINGERPRINTED_OF.items():
     values[section] = {k: v for k, v in values[section].items() if k not in names}
+  if "cosine" in values["optimiser"]["schedule"]:
+    values["training"]["steps"] = config.training.steps
   return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

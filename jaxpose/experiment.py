@@ -74,7 +74,7 @@ class Experiment:
     return json.dumps(self.config.to_dict(), indent=2, sort_keys=True)
 
   def fingerprint(self) -> str:
-    """A hash of all values that decide what is learned (not for how long, or what comes after)."""
+    """A hash of all values that decide what is learned, see `assembly.fingerprint`."""
     return assembly.fingerprint(self.config)
 
   # --- data ------------------------------------------------------------------------------------

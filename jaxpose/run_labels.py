@@ -58,16 +58,19 @@ class RunLabels:
     )
 
   def count(self) -> int:
-    """How many frames a supervised network learns from; of others, those their probe may."""
+    """How many frames a supervised network learns from; of others, those their probe may.
+
+    A probe reads the run's own data, without `config.data.also`.
+    """
     if self._supervised:
       return self.of("train").size
-    subjects = tuple(self._config.probe.subjects)
+    own, subjects = self._datasets("train")[0], tuple(self._config.probe.subjects)
     if not subjects:
-      return self.count_all()
+      return len(label_choice.labelled_ids(own))
     return label_choice.choose_labels(
-      self._datasets("train"), subjects=subjects, count=0, seed=0, section="probe"
+      [own], subjects=subjects, count=0, seed=0, section="probe"
     ).size
 
   def count_all(self) -> int:
-    """How many training frames have labels."""
+    """How many training frames have labels, those of `config.data.also` among them."""
     return sum(len(label_choice.labelled_ids(dataset)) for dataset in self._datasets("train"))

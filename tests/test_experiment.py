@@ -153,7 +153,12 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
     return Experiment(other, tmp_path).fingerprint()
 
   own = Experiment(config, tmp_path).fingerprint()
-  assert print_of(**{"training.steps": 7, "data.workers": 3, "probe.steps": 9}) == own
+  assert print_of(**{"data.workers": 3, "probe.steps": 9}) == own
+  even = {"optimiser.schedule": "constant"}
+  assert print_of(**even) == print_of(**even, **{"training.steps": 7})
+  for schedule in ("cosine", "warmup_cosine"):  # brought down over all steps
+    falling = {"optimiser.schedule": schedule}
+    assert print_of(**falling) != print_of(**falling, **{"training.steps": 7})
   # what is only warned of
   for name in ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low"):
     assert print_of(**{f"training.{name}": 1}) == own
@@ -251,6 +256,9 @@ def test_a_probe_counts_the_labels_of_its_subjects(config, tmp_path):
   ids = label_choice.labelled_ids(data)
   own = index.subject[index.sequence[index.track_of(ids)]] == 1
   assert 0 < own.sum() < run.labels.count() == len(ids)
+  config.data.also = (config.data.directory,)  # of which no probe reads
+  more = Experiment(config, tmp_path).labels
+  assert (more.count(), more.count_all()) == (len(ids), 2 * len(ids))
   config.probe.subjects = (data.subjects[1],)
   assert Experiment(config, tmp_path).labels.count() == own.sum()
   config.probe.subjects = ("nobody",)

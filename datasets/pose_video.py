@@ -347,7 +347,11 @@ def _check_options(builder: PoseVideoBuilder, directory: Path) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-  """Holds an exclusive lock on a file; it is released when the process ends, however it ends."""
+  """Holds an exclusive lock on a file; it is released when the process ends, however it ends.
+
+  A file system without locks keeps nobody out.
+  """
   with path.open("w") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):
+      fcntl.flock(file, fcntl.LOCK_EX)
     yield

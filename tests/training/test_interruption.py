@@ -1,5 +1,7 @@
 """Signals, to programs of a few lines in processes of their own where they end the process."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -164,5 +166,14 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     pass
   process.kill()
   process.communicate()
+  with workdir_lock(tmp_path):
+    assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_without_locks_the_folder_still_says_whose_it_is(tmp_path, monkeypatch):
+  def refuse(*_):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+  monkeypatch.setattr(fcntl, "flock", refuse)
   with workdir_lock(tmp_path):
     assert (tmp_path / ".lock").read_text() == str(os.getpid())

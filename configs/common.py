@@ -1,7 +1,7 @@
 """What every experiment has: the papers' sizes, and a small version for two CPU cores."""
 
 import ml_collections
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 
 def paper() -> ConfigDict:
@@ -56,7 +56,7 @@ def _sampling() -> ConfigDict:
   sampling.unit = "frames"  # of the source video; or "s"
   sampling.near_max = 10.0
   sampling.far_min = 200.0
-  sampling.far_max = config_dict.placeholder(float)  # None: to the end of the take
+  sampling.far_max = float("inf")  # inf: to the end of the take
   sampling.second_far = False  # a second far frame in the intermediate one's place (P2 §4.2, CSS)
   sampling.spacing_min = 1.0  # of the equidistant quadruples of a fall
   sampling.spacing_max = 5.0
@@ -137,7 +137,7 @@ def _supervised() -> ConfigDict:
   """Of a supervised network: the floor that no paper has, or the transfer of P3 §3.4."""
   supervised = ConfigDict()
   supervised.subjects = ()  # names of those whose labels are learned from; (): all
-  supervised.label_count = 0  # how many labels, a number or a share; 0: all
+  supervised.label_count = "all"  # how many labels: a number, a share such as 10%, or all
   supervised.normalise = "pose"  # one scale for all; or "joint", mean and deviation of each (P3)
   supervised.centre_camera = False  # turn poses as if the camera looked at the person (P3)
   supervised.mirror = 0.0  # probability of a mirrored crop and pose in training (P3: 0.5, ours)
@@ -159,7 +159,7 @@ def _views() -> ConfigDict:
   views = ConfigDict()
   views.unit = "frames"  # of the source video; or "s"
   views.gap_min = 200.0  # both excluded; P1 §4.1: distant frames
-  views.gap_max = config_dict.placeholder(float)  # None: to the end of the take
+  views.gap_max = float("inf")  # inf: to the end of the take
   return views
 
 

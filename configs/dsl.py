@@ -128,7 +128,7 @@ def mocap_sessions():
   config.data.variant = "sessions"
   config.sampling.near_max = 0.2
   config.sampling.far_min = 4.0
-  config.sampling.far_max = None
+  config.sampling.far_max = float("inf")
   return config
 
 

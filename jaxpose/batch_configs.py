@@ -1,5 +1,6 @@
 """Sections of a configuration as what a batch is drawn by, for experiment.py."""
 
+import math
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -17,7 +18,7 @@ def make_temporal_config(config: ConfigDict, *, train: bool) -> TemporalConfig:
   return TemporalConfig(
     near_max=sampling.near_max,
     far_min=sampling.far_min,
-    far_max=sampling.far_max,
+    far_max=_limit(sampling.far_max),
     unit=sampling.unit,
     gravity=gravity if train else ((0, gravity[-1][1]),),
     spacing_min=sampling.spacing_min,
@@ -49,11 +50,16 @@ def make_views_config(config: ConfigDict) -> ViewsConfig:
   views = config.views
   return ViewsConfig(
     gap_min=views.gap_min,
-    gap_max=views.gap_max,
+    gap_max=_limit(views.gap_max),
     unit=views.unit,
     rotation="nsd" in config.methods,
     labels=config.scene.pose2d,
   )
+
+
+def _limit(distance: float | None) -> float | None:
+  """The greatest distance as samplers have it: None for inf, and for the None of older runs."""
+  return None if distance is None or math.isinf(distance) else distance
 
 
 def check_videos(config: ConfigDict, sources: Sequence[Source]) -> None:

@@ -1,6 +1,7 @@
 """Are the values of a configuration what the program takes them for? The key is named if not."""
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -117,9 +118,15 @@ _KINDS: dict[str, _Kind] = {
     lambda value: _is_number(value) and 0 <= value <= 1,
     "a number from 0 to 1",
   ),
-  "views.gap_max": (lambda value: value is None or _is_number(value), "a finite number, or None"),
+  **dict.fromkeys(
+    ("sampling.far_max", "views.gap_max"),
+    (
+      lambda value: value is None or value == math.inf or _is_number(value),
+      "a finite number, or inf",
+    ),
+  ),
   "mv_css.normalise": (lambda value: type(value) is bool, "True or False"),
-  "supervised.label_count": (_is_label_count, "a number, a share, or 0 for all"),
+  "supervised.label_count": (_is_label_count, "a number, a share, or all"),
   "supervised.mirror": (lambda value: _is_number(value) and 0 <= value <= 1, "from 0 to 1"),
   "export.checkpoint": _is_one_of("best", "last"),
   "probe.regressor": _is_one_of(*ARCHITECTURES),

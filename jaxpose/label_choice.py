@@ -53,7 +53,7 @@ def choose_labels(
   Args:
     datasets: with the labels of one after the other.
     subjects: names; empty: all.
-    count: 0 for all, a number, or a share, see `protocols.resolve_label_count`.
+    count: a number, a share or all, see `protocols.resolve_label_count`; 0: all.
     seed: draws other frames, see `protocols.sample_label_subset`.
     section: of the configuration, that asks.
 

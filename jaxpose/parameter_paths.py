@@ -16,6 +16,11 @@ def text(path: Any) -> str:
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def by_path(tree: Any) -> dict[str, Any]:
+  """The leaves of a tree by their paths."""
+  return {text(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
 def group_of(entry: str) -> str:
   """The parameter group that a path begins with."""
   return entry.split("/")[0]
@@ -56,7 +61,7 @@ def check(entries: Iterable[str], tree: Mapping[str, Any], where: str) -> None:
   Args:
     where: what the entries come from, to begin the error with.
   """
-  paths = [text(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+  paths = list(by_path(tree))
   for entry in entries:
     if any(covers(entry, path) for path in paths):
       continue

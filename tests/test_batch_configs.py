@@ -30,6 +30,9 @@ def test_temporal_samples():
   config.scene.pose2d = True
   expected = TemporalConfig(**values, gravity=((0, 1.0), (5, 0.25)), labels=True)
   assert batch_configs.make_temporal_config(config, train=True) == expected
+  for unlimited in (float("inf"), None):  # as written, and in runs from before that
+    config.sampling.far_max = unlimited
+    assert batch_configs.make_temporal_config(config, train=True).far_max is None
   # outside of training: the share that it ends with
   later = batch_configs.make_temporal_config(config, train=False)
   assert later.gravity == ((0, 0.25),)
@@ -42,6 +45,8 @@ def test_views():
     config.scene.pose2d = rotation
     expected = ViewsConfig(3.0, 30.0, unit="s", rotation=rotation, labels=rotation)
     assert batch_configs.make_views_config(config) == expected
+    config.views.gap_max = float("inf")
+    assert batch_configs.make_views_config(config).gap_max is None
 
 
 def test_drnet_needs_frames_of_two_videos():

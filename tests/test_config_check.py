@@ -34,6 +34,8 @@ def test_all_configurations_pass_and_every_checked_key_is_one():
     ("sampling.gravity", (5,), "from step"),
     ("sampling.gravity", (), "from step"),
     ("sampling.near_max", float("nan"), "finite"),
+    ("sampling.far_max", float("nan"), "finite number, or inf"),
+    ("views.gap_max", -float("inf"), "finite number, or inf"),
     ("optimiser.boundaries", (3, 4), "step, factor"),
     ("probe.label_counts", (), "shares"),
     ("probe.label_counts", ((1, 2),), "shares"),

@@ -98,7 +98,7 @@ def test_frozen_early_stages_and_a_found_box_with_few_labels(pretrained, tmp_pat
     "supervised.normalise": "joint",
     "supervised.centre_camera": True,
     "supervised.mirror": 0.5,
-    "supervised.label_count": 20,
+    "supervised.label_count": "20",
   }
   experiment = floor(pretrained, tmp_path, **changes)
   assert experiment.labels.count() == 20

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxpose import parallel
+from jaxpose import parallel, parameter_paths
 from jaxpose.training.state import TrainState
 
 FOLDERS = {"last": "checkpoints", "best": "checkpoints_best"}
@@ -229,14 +229,14 @@ def _to_tree(state: TrainState) -> dict[str, Any]:
   return {
     "step": np.asarray(state.step),
     "variables": state.variables,
-    "optimisers": {name: _flat(tree) for name, tree in state.optimisers.items()},
+    "optimisers": {name: parameter_paths.by_path(tree) for name, tree in state.optimisers.items()},
   }
 
 
 def _from_tree(tree: dict[str, Any], template: TrainState, folder: pathlib.Path) -> TrainState:
   """The inverse of `_to_tree`, with the containers of `template`."""
-  saved = _flat(tree)
-  wanted = _flat(_to_tree(template))
+  saved = parameter_paths.by_path(tree)
+  wanted = parameter_paths.by_path(_to_tree(template))
   for name in [*wanted, *saved]:
     found, expected = _describe(saved, name), _describe(wanted, name)
     if found != expected:
@@ -245,13 +245,8 @@ def _from_tree(tree: dict[str, Any], template: TrainState, folder: pathlib.Path)
         f" {expected} in this run; use the configuration that it was written with, or another"
         " work directory"
       )
-  leaves = [saved[name] for name in _flat(template)]
+  leaves = [saved[name] for name in parameter_paths.by_path(template)]
   return jax.tree.unflatten(jax.tree.structure(template), leaves)
-
-
-def _flat(tree: Any) -> dict[str, Any]:
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _describe(arrays: Mapping[str, Any], name: str) -> str:

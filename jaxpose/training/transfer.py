@@ -71,9 +71,9 @@ def _names(variables: Variables) -> str:
 
 def _take(own: Any, theirs: Mapping[str, Any], what: str) -> Any:
   """The arrays of `theirs` in the places of `own`."""
-  found = _by_path(theirs)
+  found = parameter_paths.by_path(theirs)
   problems = []
-  for path, leaf in _by_path(own).items():
+  for path, leaf in parameter_paths.by_path(own).items():
     if path not in found:
       problems.append(f"{path} is missing there")
     elif found[path].shape != leaf.shape:
@@ -87,9 +87,3 @@ def _take(own: Any, theirs: Mapping[str, Any], what: str) -> Any:
   return jax.tree_util.tree_map_with_path(
     lambda path, leaf: jax.numpy.asarray(found[parameter_paths.text(path)], leaf.dtype), own
   )
-
-
-def _by_path(tree: Any) -> dict[str, Any]:
-  return {
-    parameter_paths.text(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }

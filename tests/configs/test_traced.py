@@ -41,13 +41,15 @@ def on_tiny_data(config, directory):
   config.data.directory = str(directory)
   config.data.train_split, config.data.validation_split = "train", "validation"
   config.data.workers, config.batch_size = 0, 4
-  config.sampling.update({"unit": "frames", "near_max": 2.0, "far_min": 4.0, "far_max": None})
+  config.sampling.update(
+    {"unit": "frames", "near_max": 2.0, "far_min": 4.0, "far_max": float("inf")}
+  )
   config.sampling.update({"spacing_min": 1.0, "spacing_max": 1.0})
   config.views.update({"unit": "frames", "gap_min": 1.0, "gap_max": 6.0})
   config.pairs.update({"unit": "frames", "gap_min": 1.0, "gap_max": 8.0})
   for name in _FILES:
     config.model[name] = ""
-  config.supervised.subjects, config.supervised.label_count = (), 0
+  config.supervised.subjects, config.supervised.label_count = (), "all"
   return config
 
 

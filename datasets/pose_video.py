@@ -310,16 +310,17 @@ def prepare(
   builder = builder_class(data_dir=root, config=config)
   directory = Path(builder.data_dir)
   if not (directory / "dataset_info.json").exists():
-    with lock(root / f".{builder.name}.lock"):
+    with lock(root / f".{builder.name}.lock") as alone:
       if not (directory / "dataset_info.json").exists():
-        _build(builder_class(data_dir=root, config=config), directory, num_shards)
+        _build(builder_class(data_dir=root, config=config), directory, num_shards, alone)
   _check_options(builder, directory)
   return directory
 
 
-def _build(builder: PoseVideoBuilder, directory: Path, num_shards: int | None) -> None:
+def _build(builder: PoseVideoBuilder, directory: Path, num_shards: int | None, alone: bool) -> None:
   for stale in directory.parent.glob("*incomplete*"):  # versions of TFDS differ in the rest
-    shutil.rmtree(stale)  # of a build that was killed: we hold the lock
+    if alone:
+      shutil.rmtree(stale)  # of a build that was killed
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
   config = tfds.download.DownloadConfig(try_download_gcs=False, num_shards=num_shards)
@@ -346,12 +347,15 @@ def _check_options(builder: PoseVideoBuilder, directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[bool]:
   """Holds an exclusive lock on a file; it is released when the process ends, however it ends.
 
-  A file system without locks keeps nobody out.
+  Gives whether it is held: a file system without locks keeps nobody out.
   """
   with path.open("w") as file:
-    with contextlib.suppress(OSError):
+    try:
       fcntl.flock(file, fcntl.LOCK_EX)
-    yield
+    except OSError:
+      yield False
+      return
+    yield True

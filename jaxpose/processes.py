@@ -1,10 +1,12 @@
 """Worker processes that live no longer than the process that they work for."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 
 def serve_parent(leave: Callable[[], None] | None = None) -> None:
@@ -28,3 +30,18 @@ def serve_parent(leave: Callable[[], None] | None = None) -> None:
       os._exit(1)
 
   threading.Thread(target=wait, daemon=True).start()
+
+
+@contextlib.contextmanager
+def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+  """Processes that are waited for, but not where there is an error or the job is asked to stop."""
+  others = set(multiprocessing.active_children())
+  context = multiprocessing.get_context("spawn")
+  with ProcessPoolExecutor(workers, mp_context=context, initializer=serve_parent) as executor:
+    try:
+      yield executor
+    except BaseException:
+      executor.shutdown(wait=False, cancel_futures=True)
+      for process in set(multiprocessing.active_children()) - others:
+        process.kill()  # so what it writes must count only once it is whole
+      raise

@@ -1,7 +1,7 @@
 """Joint names, parents, left/right pairs and the root of the skeletons that the data sets use."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -196,28 +196,37 @@ _PARENT_CANDIDATES: dict[str, tuple[str, ...]] = {
   "thumb": ("wrist",),
   "index": ("wrist",),
   "pinky": ("wrist",),
-  "hip": ("pelvis", "midhip", "shoulder"),
+  "hip": ("pelvis", "midhip", "hips", "hip", "shoulder"),
   "shoulder": ("neck", "nose", "head"),
   "eye": ("nose", "head"),
   "ear": ("eye", "nose"),
   "head": ("neck", "nose"),
   "nose": ("head", "neck"),
-  "neck": ("spine", "pelvis"),
+  "neck": ("spine", "pelvis", "midhip", "hips", "hip"),
 }
 
 
-def _side_and_part(name: str) -> tuple[str, str]:
-  """`LBigToe`, `left_big_toe` and `big_toe.L` are all ("l", "bigtoe")."""
-  plain = name.lower().replace("_", "").replace(".", "").replace("-", "").replace(" ", "")
+def _plain(name: str) -> str:
+  return name.lower().replace("_", "").replace(".", "").replace("-", "").replace(" ", "")
+
+
+def _side_and_part(name: str, others: Collection[str]) -> tuple[str, str]:
+  """`LBigToe`, `left_big_toe` and `big_toe.L` are all ("l", "bigtoe").
+
+  An L or R of a part that is not among the usual ones counts where `others`, the plain names of all
+  joints, have the other side too.
+  """
+  plain = _plain(name)
   for side in ("left", "right"):
     if plain.startswith(side) or plain.endswith(side):
       return side[0], plain.removeprefix(side).removesuffix(side)
-  parts = set(_PARENT_CANDIDATES)
-  for side in ("l", "r"):
-    if plain.startswith(side) and plain[1:] in parts:
-      return side, plain[1:]
-    if plain.endswith(side) and plain[:-1] in parts:
-      return side, plain[:-1]
+  for side, other in (("l", "r"), ("r", "l")):
+    for begins, part, mirrored in (
+      (plain.startswith(side), plain[1:], other + plain[1:]),
+      (plain.endswith(side), plain[:-1], plain[:-1] + other),
+    ):
+      if begins and part and (part in _PARENT_CANDIDATES or mirrored in others):
+        return side, part
   return "", plain
 
 
@@ -230,7 +239,8 @@ def skeleton_from_joint_names(name: str, joints: Sequence[str]) -> Skeleton:
   Raises:
     ValueError: there is neither a pelvis nor a pair of hips.
   """
-  keys = [_side_and_part(joint) for joint in joints]
+  others = {_plain(joint) for joint in joints}
+  keys = [_side_and_part(joint, others) for joint in joints]
   index = {key: i for i, key in enumerate(keys)}
   parents: list[int] = []
   for i, (side, part) in enumerate(keys):

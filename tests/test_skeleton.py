@@ -37,6 +37,14 @@ def test_names_of_many_styles_find_their_parents():
   assert body.root == (0,)
 
 
+def test_sides_of_parts_that_nobody_lists_are_told_by_their_other_side():
+  names = ["Hip", "LHip", "RHip", "LASI", "RASI", "collar_l", "collar_r", "Larynx", "RTool"]
+  body = skeleton.skeleton_from_joint_names("x", names)
+  assert body.pairs == ((1, 2), (3, 4), (5, 6))
+  assert body.root == (0,)
+  assert [body.joints[p] for p in body.parents[:3]] == ["Hip", "Hip", "Hip"]
+
+
 def test_no_hips_is_an_error():
   with pytest.raises(ValueError, match="pelvis"):
     skeleton.skeleton_from_joint_names("face", ["nose", "LEye"])

@@ -1,9 +1,7 @@
 """Sequences of the embedded data as pure functions of (options, split, number)."""
 
-import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +13,7 @@ from datasets.synthetic_people.actions import ACTIONS
 from datasets.synthetic_people.appearance import build_capsules, sample_subject
 from datasets.synthetic_people.bodies import NUM_JOINTS, POINT, Subject
 from datasets.synthetic_people.scene import AMBIENT, Scene, build_scene, shade_floor
+from jaxpose import processes
 from jaxpose.data.records import PERSON, Sequence, Track, encode_jpeg, encode_png
 
 SPLITS = ("train", "validation", "test")
@@ -78,8 +77,7 @@ def in_processes(
   if workers == 0:
     yield from map(make, jobs)
     return
-  context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+  with processes.pool(workers) as pool:
     waiting: list = []
     for job in jobs:  # a few ahead of the writer, no more: memory stays bounded
       waiting.append(pool.submit(make, job))

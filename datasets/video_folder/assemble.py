@@ -66,7 +66,7 @@ def open_take(take: Take, folder: Path, staging_folder: Path) -> TakeData:
       fps=take.labels_fps or None,
     )
     joints = found.joints
-    points = _points_of_frames(take, found, frame, fps)
+    points = _points_of_frames(take, found, frame, time_s)
     if not np.isfinite(points).any():
       raise labels.LabelError(
         f"{folder / take.labels}: no label falls on a frame of take {take.name!r}; see "
@@ -104,11 +104,14 @@ def _shared_clock(
 
 
 def _points_of_frames(
-  take: Take, found: labels.Labels, frame: Int[np.ndarray, " n"], fps: float
+  take: Take,
+  found: labels.Labels,
+  frame: Int[np.ndarray, " n"],
+  time_s: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, "n J 3"]:
   if take.labels_align == "frame":
     return labels.take_rows(found, frame - round(take.labels_start))
-  return labels.resample(found, frame / fps - take.labels_start)
+  return labels.resample(found, time_s - take.labels_start)
 
 
 def moving_frames(points_mm: Float[np.ndarray, "n J 3"], least_mm: float) -> Bool[np.ndarray, " n"]:

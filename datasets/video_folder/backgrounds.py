@@ -78,23 +78,21 @@ def make_background(job: BackgroundJob) -> float:
     ValueError: the takes of a room disagree, or the picture or clip does not fit.
   """
   cv2.setNumThreads(1)
-  first = job.takes[0]
+  given_files = [_given(job, field) for field in ("background_image", "background_clip")]
   stages = [staging.stored_fingerprint(job.staged(take)) for take in job.takes]
-  given = [
-    staging.file_state(job.folder / value)
-    for field in ("background_image", "background_clip")
-    if (value := first.of_camera(field, job.camera))
-  ]
+  given = [staging.file_state(job.folder / file) for file in given_files if file]
   splits = [(take.split, take.background_from) for take in job.takes]
-  mark = staging.fingerprint([stages, given, first.background, splits])
+  mark = staging.fingerprint([stages, given, job.takes[0].background, splits])
   if staging.stored_fingerprint(job.target) == mark:
     return float(json.loads((job.target / "meta.json").read_text())["crowded"])
   if len({take.background for take in job.takes}) > 1:
     raise ValueError(f"{job.label}: takes of one room must have one kind of background")
   staged = [StagedCamera.open(job.staged(take)) for take in job.takes]
-  if len({camera.geometry.size for camera in staged}) > 1:
-    sizes = [camera.geometry.size for camera in staged]
-    raise ValueError(f"{job.label}: the takes of a room differ in frame size: {sizes}")
+  if len({camera.geometry for camera in staged}) > 1:
+    cuts = [f"{take.name} {camera.geometry}" for take, camera in zip(job.takes, staged)]
+    raise ValueError(
+      f"{job.label}: the takes of a room differ in frame size, roi or rotate: {', '.join(cuts)}"
+    )
   image, homography = _compute(job, staged)
   partial = job.target.with_name(job.target.name + ".partial")
   shutil.rmtree(partial, ignore_errors=True)
@@ -124,16 +122,14 @@ def load_background(
 def _compute(
   job: BackgroundJob, staged: list[StagedCamera]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-  first, camera = job.takes[0], staged[0]
-  picture = first.of_camera("background_image", job.camera)
-  if picture:
+  camera = staged[0]
+  if picture := _given(job, "background_image"):
     return _from_picture(job.folder / picture, camera), None
-  clip = first.of_camera("background_clip", job.camera)
-  if clip:
+  if clip := _given(job, "background_clip"):
     return _from_clip(job.folder / clip, camera), None
-  method = first.background
+  method = job.takes[0].background
   if method == "panorama":
-    return background.compute_panorama(camera.decode(range(len(camera.frame))))
+    return background.compute_panorama(camera)
   rows = _candidate_rows(job, staged)
   if method == "dive":
     ends = camera.decode([rows[0][0], rows[0][-1]])
@@ -142,6 +138,19 @@ def _compute(
   if method == "median":
     return background.compute_median(frames), None
   return background.compute_robust(frames, still=method == "still"), None
+
+
+def _given(job: BackgroundJob, field: str) -> str:
+  """The file that a take of the room names for this camera, "" where none does.
+
+  Raises:
+    ValueError: two takes name different ones.
+  """
+  named = {take.name: str(take.of_camera(field, job.camera)) for take in job.takes}
+  files = sorted({file for file in named.values() if file})
+  if len(files) > 1:
+    raise ValueError(f"{job.label}: takes of one room have different {field}: {', '.join(files)}")
+  return files[0] if files else ""
 
 
 def _candidate_rows(job: BackgroundJob, staged: list[StagedCamera]) -> list[np.ndarray]:
@@ -193,7 +202,7 @@ def _from_picture(path: Path, camera: StagedCamera) -> np.ndarray:
 
 
 def _from_clip(path: Path, camera: StagedCamera) -> np.ndarray:
-  """Median of up to 50 frames of an empty-room clip, spread over what its header promises."""
+  """Median of about 50 frames of an empty-room clip, of the first 200 where no length is known."""
   info = video.probe_video(path)
   every = max(1, info.promised_frames // 50)
   rotate = camera.geometry.rotate

@@ -4,14 +4,13 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import json
-import multiprocessing
 import os
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +104,9 @@ class _Work:
   say: Callable[[str], None]
   skipped: dict[str, str]
 
+  def job(self, take: Take, camera: str, quality: int) -> staging.StageJob:
+    return staging.StageJob(take, camera, self.folder, self.staged, quality)
+
 
 def _is_up_to_date(work: _Work, final: Path, mark: str) -> bool:
   found = _stored_options(final) == {"fingerprint": mark, "skipped": []}
@@ -115,7 +117,7 @@ def _is_up_to_date(work: _Work, final: Path, mark: str) -> bool:
 
 def _prepare(work: _Work, takes: list[Take], final: Path, mark: str, quality: int) -> Report:
   work.staged.mkdir(parents=True, exist_ok=True)
-  usable = _decode(work, _announce(work, takes), quality)
+  usable = _decode(work, _announce(work, takes, quality), quality)
   opened, grouped = _make_backgrounds(work, _open_takes(work, usable))
   for name, reason in work.skipped.items():
     work.say(f"skipped take {name!r}: {reason}")
@@ -143,35 +145,36 @@ def _check_splits(work: _Work, takes: Sequence[Take], opened: Sequence[TakeData]
       )
 
 
-def _announce(work: _Work, takes: list[Take]) -> list[Take]:
+def _announce(work: _Work, takes: list[Take], quality: int) -> list[Take]:
   """Opens every file once; says how many frames, how much disk and time; drops what cannot open."""
-  frames, size, seconds = 0, 0.0, 0.0
+  frames, staged, written, seconds = 0, 0.0, 0.0, 0.0
   usable = []
   for take in takes:
     try:
-      for camera, file in take.videos.items():
-        started = time.monotonic()
-        info = video.probe_video(work.folder / file, take.source_fps or None)
-        geometry = video.make_geometry(
-          info.width,
-          info.height,
-          rotate=take.of_camera("rotate", camera),
-          roi=take.of_camera("roi", camera) or None,
-          image_size=take.image_size,
-        )
-        every = max(1, round(info.fps / take.fps)) if take.fps else take.every
-        stop = take.trim[1] if len(take.trim) > 1 else info.promised_frames
-        kept = max(0, stop - (take.trim[0] if take.trim else 0)) // every
-        frames += kept
-        size += kept * geometry.size[0] * geometry.size[1] * 0.25  # bytes a pixel of a JPEG frame
-        # a first frame costs about as much as opening the file: ten times a later one
-        seconds += 0.1 * (time.monotonic() - started) * stop
+      opened = time.monotonic()
+      infos = {
+        camera: video.probe_video(work.folder / file, take.source_fps or None)
+        for camera, file in take.videos.items()
+      }
+      # a first frame costs about as much as opening the file: ten times a later one
+      a_frame = 0.1 * (time.monotonic() - opened) / len(infos)
+      for camera, info in infos.items():
+        geometry = staging.make_geometry(take, camera, info)
+        plan = staging.plan_frames(take, infos, camera)
+        stop = info.promised_frames if plan.stop is None else plan.stop
+        if info.promised_frames:
+          stop = min(stop, info.promised_frames)
+        kept = len(range(plan.start, stop, plan.every))
+        size = kept * geometry.size[0] * geometry.size[1] * 0.25  # bytes a pixel of a JPEG frame
+        frames, written = frames + kept, written + size
+        if not staging.is_staged(work.job(take, camera, quality)):
+          staged, seconds = staged + size, seconds + a_frame * stop
       usable.append(take)
     except (OSError, ValueError) as error:
       if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         raise
       work.skipped[take.name] = str(error)
-  need, free = 2 * size, shutil.disk_usage(work.staged).free
+  need, free = staged + written, shutil.disk_usage(work.staged).free
   work.say(
     f"{len(usable)} takes, {sum(len(t.videos) for t in usable)} videos, about {frames} frames; "
     f"about {need / 1e6:.0f} MB of disk needed ({free / 1e6:.0f} MB free); roughly "
@@ -184,11 +187,7 @@ def _announce(work: _Work, takes: list[Take]) -> list[Take]:
 
 def _decode(work: _Work, takes: list[Take], quality: int) -> list[Take]:
   """Stages every camera of every take; the takes of which all could be."""
-  jobs = [
-    staging.StageJob(take, camera, work.folder, work.staged, quality)
-    for take in takes
-    for camera in take.videos
-  ]
+  jobs = [work.job(take, camera, quality) for take in takes for camera in take.videos]
   for job, meta in _run(work, staging.stage_camera, jobs, "decoding"):
     if meta["missing"] > 0:
       work.say(
@@ -228,7 +227,7 @@ def _outcomes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int)
       yield _attempt(function, job)
     return
   crashed = []
-  with _pool(workers) as pool:
+  with processes.pool(workers) as pool:
     futures = {pool.submit(function, job): job for job in jobs}
     for future in concurrent.futures.as_completed(futures):
       error = future.exception()
@@ -237,26 +236,11 @@ def _outcomes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int)
       else:
         yield futures[future], None if error else future.result(), error
   for job in crashed:  # one by one, to tell the culprit from those that shared its pool
-    with _pool(1) as pool:
+    with processes.pool(1) as pool:
       error = (future := pool.submit(function, job)).exception()
       if isinstance(error, BrokenProcessPool):
         error = ValueError("the decoder crashed on it: the file is damaged")
       yield job, None if error else future.result(), error
-
-
-@contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-  """Processes that are waited for, but not where there is an error or the job is asked to stop."""
-  others = set(multiprocessing.active_children())
-  context = multiprocessing.get_context("spawn")
-  with ProcessPoolExecutor(workers, mp_context=context, initializer=processes.serve_parent) as pool:
-    try:
-      yield pool
-    except BaseException:
-      pool.shutdown(wait=False, cancel_futures=True)
-      for process in set(multiprocessing.active_children()) - others:
-        process.kill()  # what it was writing does not count, see `staging.stage_camera`
-      raise
 
 
 def _attempt(function: Callable[[Any], Any], job: Any) -> tuple[Any, Any, Exception | None]:

@@ -159,13 +159,34 @@ def _select(job: StageJob, plan: Plan, promised: int) -> Iterator[tuple[int, flo
     return
   offset = float(job.take.of_camera("offset_s", job.camera))
   late = round(max(offset, 0.0) * plan.fps)
-  stop = plan.stop if plan.stop is not None else max(promised, 1) * 2 + 1000 + late
-  stop = min(stop, plan.start + late + _MOST_FRAMES * plan.every)
+  stop = plan.start + late + _MOST_FRAMES * plan.every
+  if plan.stop is not None or promised:
+    stop = min(stop, plan.stop if plan.stop is not None else promised * 2 + 1000 + late)
   numbers = np.arange(plan.start, stop, plan.every)
   tolerance = 0.501 / min(plan.fps, plan.source_fps)
   frames = video.read_frames(job.source, fps=forced)
   for i, frame in video.select_by_time(frames, numbers / plan.fps - offset, tolerance):
     yield int(numbers[i]), float(numbers[i] / plan.fps), frame.image
+
+
+def make_geometry(take: Take, camera: str, info: video.VideoInfo) -> video.FrameGeometry:
+  """How a camera's frames are turned, cut and shrunk.
+
+  Raises:
+    ValueError: the options do not suit the file.
+  """
+  return video.make_geometry(
+    info.width,
+    info.height,
+    rotate=take.of_camera("rotate", camera),
+    roi=take.of_camera("roi", camera) or None,
+    image_size=take.image_size,
+  )
+
+
+def is_staged(job: StageJob) -> bool:
+  """Has this very job been done?"""
+  return stored_fingerprint(job.target) == stage_fingerprint(job)
 
 
 def stage_camera(job: StageJob) -> dict[str, Any]:
@@ -178,20 +199,14 @@ def stage_camera(job: StageJob) -> dict[str, Any]:
   """
   cv2.setNumThreads(1)
   mark = stage_fingerprint(job)
-  if stored_fingerprint(job.target) == mark:
+  if is_staged(job):
     return json.loads((job.target / "meta.json").read_text())
   forced = job.take.source_fps or None
   infos = {
     name: video.probe_video(job.folder / file, forced) for name, file in job.take.videos.items()
   }
   info = infos[job.camera]
-  geometry = video.make_geometry(
-    info.width,
-    info.height,
-    rotate=job.take.of_camera("rotate", job.camera),
-    roi=job.take.of_camera("roi", job.camera) or None,
-    image_size=job.take.image_size,
-  )
+  geometry = make_geometry(job.take, job.camera, info)
   plan = plan_frames(job.take, infos, job.camera)
   promised = infos[next(iter(job.take.videos))].promised_frames
   partial = job.target.with_name(job.target.name + ".partial")
@@ -278,6 +293,10 @@ class StagedCamera:
         start = int(self.end[row - 1]) if row else 0
         stream.seek(start)
         yield stream.read(int(self.end[row]) - start)
+
+  def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """All frames, RGB, decoded one by one; as often as they are asked for."""
+    return map(decode_image, self.read(range(len(self.frame))))
 
   def decode(self, rows: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "n H W 3"]:
     """The frames of the rows, RGB."""

@@ -285,7 +285,9 @@ def load_takes(
     tables = _read_toml(file)
     where = str(file)
   else:
-    tables = _match_pattern(root, pattern or "{take}")
+    clips = (overrides or {}).get("background_clip", "")
+    clips = clips.values() if isinstance(clips, Mapping) else (clips,)
+    tables = _match_pattern(root, pattern or "{take}", [root / clip for clip in clips if clip])
     where = str(root)
   takes = [_build_take(where, {**table, **(overrides or {})}) for table in tables]
   names = [take.name for take in takes]
@@ -338,19 +340,24 @@ def _read_toml(file: Path) -> list[dict[str, Any]]:
 _FIELDS = ("take", "camera", "subject", "action")
 
 
-def _match_pattern(root: Path, pattern: str) -> list[dict[str, Any]]:
-  """Groups the videos below `root` by the {take} in their path."""
+def _match_pattern(root: Path, pattern: str, clips: Sequence[Path]) -> list[dict[str, Any]]:
+  """Groups the videos below `root`, but for `clips`, by the {take} in their path."""
   parts = re.split(r"\{(\w+)\}", pattern)
   fields = parts[1::2]
   bad = [field for field in fields if field not in _FIELDS]
   if bad or "take" not in fields:
     raise TakeError(f"the pattern {pattern!r} needs {{take}}; fields are {', '.join(_FIELDS)}")
   simple = pattern == "{take}"
-  expression = "".join(
-    re.escape(part) if i % 2 == 0 else f"(?P<{part}>[^/]+?)" for i, part in enumerate(parts)
-  )
+  expression = ""
+  for i, part in enumerate(parts):
+    again = f"(?P<{part}>" in expression
+    field = f"(?P={part})" if again else f"(?P<{part}>[^/]+?)"
+    expression += re.escape(part) if i % 2 == 0 else field
   tables: dict[str, dict[str, Any]] = {}
+  empty = {clip.resolve() for clip in clips}
   for path in find_videos(root):
+    if path.resolve() in empty:
+      continue
     relative = path.relative_to(root)
     stem = relative.with_suffix("").as_posix()
     if simple:
@@ -365,4 +372,6 @@ def _match_pattern(root: Path, pattern: str) -> list[dict[str, Any]]:
     if camera in table["videos"]:
       raise TakeError(f"{path}: take {found['take']!r} has two videos of camera {camera!r}")
     table["videos"][camera] = relative.as_posix()
+  if not tables:
+    raise TakeError(f"{root} holds no video but the background_clip")
   return list(tables.values())

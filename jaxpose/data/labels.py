@@ -55,7 +55,7 @@ def load_labels(
     units: "mm", "cm" or "m"; None takes the file's own word, else guesses from the body's size.
     axes: where the world's x, y and z come from: "zxy" makes world = (file z, file x, file y);
       "-" before a letter turns it round.
-    fps: rows per second where the file does not say.
+    fps: rows per second, over what the file says; without meaning where rows have times.
 
   Raises:
     FileNotFoundError: there is no such file.

@@ -303,11 +303,12 @@ def _check_shared_memory(maker: BatchMaker, count: int) -> None:
   if not os.path.isdir(_SHARED_MEMORY):
     return
   height, width = maker.image_size
-  frames = 8 * (maker.temporal is not None) + 8 * (maker.views is not None)
+  moving = any(source.dataset.index.moving.any() for source in maker.sources)
+  frames = (8 if moving else 5) * (maker.temporal is not None) + 8 * (maker.views is not None)
   if maker.pair is not None:
-    frames += 6 if maker.pair.substitute else 4
+    frames += (6 if maker.pair.substitute else 4) * maker.pair.per_example
   if maker.labelled is not None:
-    frames += 2 if maker.labelled.background else 1
+    frames += 2 if maker.labelled.reads_background else 1
   needed = maker.batch_size // maker.host_count * frames * height * width * 3 * count
   free = shutil.disk_usage(_SHARED_MEMORY).free
   if needed > free:

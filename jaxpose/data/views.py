@@ -29,7 +29,7 @@ class ViewsConfig:
     unit: of the gaps: "frames" of the source, or "s".
     rotation: adds the rotation from world to camera of each frame; all cameras must be calibrated
       and stand still.
-    labels: adds the columns `records.TRAINING_LABELS` of each frame.
+    labels: adds the columns `batches.TRAINING_LABELS` of each frame.
 
   Neither of the last two changes a draw, and so no fingerprint.
   """

@@ -18,6 +18,8 @@ from tiny_data import open_tiny
 
 from jaxpose.data import pipeline
 from jaxpose.data.index import open_dataset
+from jaxpose.data.labelled import LabelledFrames
+from jaxpose.data.pair_batch import PairConfig
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,29 @@ def test_too_little_shared_memory_is_an_error_before_workers_start(dataset, monk
   with pytest.raises(ValueError, match="shared memory"):
     load(dataset, workers=2)
   load(dataset, workers=0)
+
+
+@pytest.mark.parametrize(
+  ("parts", "frames"),
+  [
+    ({}, 5),  # four, and the background that they share
+    ({"pair": PairConfig(gap_min=1, gap_max=9, per_example=3)}, 5 + 3 * 4),
+    ({"temporal": None, "labelled": LabelledFrames((np.arange(9),), crop="difference")}, 2),
+  ],
+)
+def test_the_shared_memory_of_a_batch(dataset, monkeypatch, parts, frames):
+  free = []
+  usage = namedtuple("usage", "total used free")
+  monkeypatch.setattr(pipeline.os.path, "isdir", lambda path: True)
+  monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage(1, 1, free[0]))
+  made = load(dataset, workers=0, **parts)._maker
+  height, width = made.image_size
+  needed = made.batch_size * frames * height * width * 3
+  free[:] = [needed]
+  pipeline._check_shared_memory(made, 1)
+  free[:] = [needed - 1]
+  with pytest.raises(ValueError, match="shared memory"):
+    pipeline._check_shared_memory(made, 1)
 
 
 def run_child(code, folder):

@@ -1,11 +1,15 @@
 """Which frames of a take are kept, and which of two cameras are of one instant."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from video_takes import frame_code, prepare, read, two_cameras, write_video
 
+from datasets.video_folder import staging
 from datasets.video_folder.assemble import moving_frames
+from datasets.video_folder.takes import Take
 from jaxpose.data import records
 
 
@@ -43,6 +47,41 @@ def test_an_offset_moves_a_single_camera_too(tmp_path):
     found = read(report.directory, "train")[2]
     assert [frame_code(r["image"]) for r in found] == list(range(first, first + count))
     np.testing.assert_allclose(found[0]["time_s"], max(offset, 0), atol=1e-6)
+
+
+def test_a_file_that_does_not_say_its_length_is_kept_whole(monkeypatch):
+  asked = []
+  monkeypatch.setattr(
+    staging.video, "select_by_time", lambda frames, times, _: asked.append(len(times)) or []
+  )
+  monkeypatch.setattr(staging.video, "read_frames", lambda *_, **__: [])
+  take = Take("x", {"cam": "x.webm"}, offset_s=0.1)
+  job = staging.StageJob(take, "cam", Path(), Path(), 92)
+  twice = staging.Plan(30.0, 0, None, 2, True, 30.0)
+  for promised in (0, 40_000):
+    list(staging._select(job, twice, promised))
+  assert asked[0] >= 100_000  # an hour of 30 frames a second, each second of them
+  assert asked[1] == (2 * 40_000 + 1000 + 3 + 1) // 2
+
+
+def test_labels_in_seconds_are_placed_by_when_frames_were(tmp_path, monkeypatch):
+  folder, poses = two_cameras(tmp_path)
+  (folder / "takes.toml").write_text(
+    '[[take]]\nname = "one"\nvideo = "a.avi"\nlabels = "labels.npz"\ncalibration = "cal.toml"\n'
+    'calibration_names = { cam = "a" }\n'
+  )
+  plain = staging._select
+
+  def slower(*arguments):
+    for number, time_s, image in plain(*arguments):
+      yield number, (time_s if number < 6 else 0.6 + 2 * (time_s - 0.6)), image
+
+  monkeypatch.setattr(staging, "_select", slower)
+  report, _ = prepare(folder, tmp_path / "out")
+  found = read(report.directory, "train")[2]
+  # x of the first joint moves 0.02 m in 0.1 s, so that frame 8, of 1.0 s, is of row 10
+  x = [float(r["pose3d_mm"].reshape(-1, 3)[0, 0]) for r in found]
+  np.testing.assert_allclose(x[8] - x[6], 1000 * (poses[10, 0, 0] - poses[6, 0, 0]), atol=0.1)
 
 
 def write_clock(path, count, fps, *, header=None):

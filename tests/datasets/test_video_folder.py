@@ -1,5 +1,7 @@
+import collections
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +46,9 @@ def test_pattern_groups_cameras_and_names_subjects(tmp_path):
     load_takes(tmp_path, pattern="{take}-{camera}")
   with pytest.raises(TakeError, match=r"needs \{take\}"):
     load_takes(tmp_path, pattern="{camera}")
+  write_video(tmp_path / "more" / "walk" / "walk_c1.avi", 3)
+  (take,) = load_takes(tmp_path / "more", pattern="{take}/{take}_{camera}")
+  assert (take.name, take.videos) == ("walk", {"c1": "walk/walk_c1.avi"})
 
 
 def test_labels_calibration_splits_and_sizes(tmp_path):
@@ -193,8 +198,14 @@ def test_background_comes_from_training_frames_picture_or_clip(tmp_path):
   path = next((report.directory / "backgrounds").iterdir())
   np.testing.assert_array_equal(cv2.imread(str(path))[5, 5], [30, 60, 90])
   write_video(folder / "empty.avi", 9, shift=-15)
-  report, _ = prepare(folder / "..", tmp_path / "c", overrides={"background_clip": "in/empty.avi"})
-  assert report.skipped == {}
+  for clip in ("in/empty.avi", {"cam": "in/empty.avi"}):
+    report, _ = prepare(folder / "..", tmp_path / "c", overrides={"background_clip": clip})
+    assert report.skipped == {}
+    described = read(report.directory, "train")[1]
+    assert [s["name"] for s in described["sequences"]] == ["in_a"]  # it is no take
+  (folder / "a.avi").unlink()
+  with pytest.raises(TakeError, match="no video but the background_clip"):
+    prepare(folder, tmp_path / "d", overrides={"background_clip": "empty.avi"})
 
 
 def stored_background(directory, split):
@@ -209,6 +220,83 @@ def test_takes_of_a_room_share_a_background(tmp_path):
   write_video(folder / "b.avi", 6, shift=9)
   report, _ = prepare(folder, tmp_path / "out", overrides={"room": "lab"})
   assert len(list((report.directory / "backgrounds").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+  ("first", "second", "reason"),
+  [
+    ('background_image = "one.png"', 'background_image = "two.png"', r"different background_image"),
+    ("roi = [0, 0, 40, 40]", "roi = [20, 0, 40, 40]", r"differ in frame size, roi or rotate: x .*"),
+    ("", 'background_image = "nowhere.png"', r"nowhere\.png"),
+  ],
+)
+def test_takes_of_a_room_agree_on_its_background(tmp_path, first, second, reason):
+  folder = tmp_path / "in"
+  write_video(folder / "x.avi", 6)
+  write_video(folder / "y.avi", 6)
+  takes = [
+    f'[[take]]\nname = "{name}"\nvideo = "{name}.avi"\nroom = "lab"\n{more}\n'
+    for name, more in (("x", first), ("y", second))
+  ]
+  (folder / "takes.toml").write_text("".join(takes))
+  for name in ("one", "two"):
+    cv2.imwrite(str(folder / f"{name}.png"), np.zeros((48, 64, 3), np.uint8))
+  report, _ = prepare(folder, tmp_path / "out")
+  assert set(report.skipped) == {"x", "y"}
+  assert re.search(reason, report.skipped["x"])
+
+
+def test_a_panorama_decodes_frame_by_frame(tmp_path, monkeypatch):
+  write_video(tmp_path / "in" / "a.avi", 6)
+  seen = []
+
+  def panorama(frames):
+    seen.extend([list(frames), list(frames)])
+    return seen[0][0], np.tile(np.eye(3), (6, 1, 1))
+
+  monkeypatch.setattr(backgrounds.background, "compute_panorama", panorama)
+  decode = staging.StagedCamera.decode
+
+  def few(camera, rows):
+    assert len(rows) < 6, "all at once"
+    return decode(camera, rows)
+
+  monkeypatch.setattr(staging.StagedCamera, "decode", few)
+  overrides = {"background": "panorama"}
+  report, _ = prepare(tmp_path / "in", tmp_path / "out", overrides=overrides)
+  assert report.skipped == {}
+  assert [len(frames) for frames in seen] == [6, 6]
+  np.testing.assert_array_equal(seen[0], seen[1])
+  assert seen[0][0].shape == (48, 64, 3)
+
+
+def test_the_disk_that_is_needed(tmp_path, monkeypatch):
+  folder, out = tmp_path / "in", tmp_path / "out"
+  write_video(folder / "a.avi", 40)
+  a_frame = 48 * 64 / 4  # bytes, staged once and written once
+
+  def free(number):
+    usage = collections.namedtuple("usage", "total used free")(0, 0, number)
+    return lambda _: usage
+
+  for overrides, kept in ({"trim_s": [0, 1]}, 10), ({"trim": [30, 100000]}, 10), ({}, 40):
+    monkeypatch.setattr(prepare_module.shutil, "disk_usage", free(2 * kept * a_frame - 1))
+    with pytest.raises(OSError, match="are needed"):
+      prepare(folder, out, overrides=overrides)
+    monkeypatch.setattr(prepare_module.shutil, "disk_usage", free(2 * kept * a_frame))
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+      patch.setattr(prepare_module, "_decode", lambda *args: 1 / 0)
+      prepare(folder, out, overrides=overrides)
+  monkeypatch.setattr(prepare_module.shutil, "disk_usage", free(80 * a_frame))
+  with monkeypatch.context() as patch:
+    patch.setattr(prepare_module, "_write", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      prepare(folder, out)
+  # what is staged takes no more room
+  monkeypatch.setattr(prepare_module.shutil, "disk_usage", free(40 * a_frame))
+  report, text = prepare(folder, out)
+  assert report.skipped == {}
+  assert "about 40 frames" in text
 
 
 def test_each_background_has_its_own_place(tmp_path):
@@ -270,13 +358,14 @@ def test_warnings_of_a_cut_calibration_reach_the_user(tmp_path):
 POOL = """
 import sys, time
 sys.path.insert(0, {root!r})
+from datasets.synthetic_people import generator
 from datasets.video_folder import prepare
 from jaxpose.training.interruption import StopRequest
 
 def main():
   with StopRequest(grace_s=60, give_up=print, at_once=True):
     print("ready", flush=True)
-    for outcome in prepare._outcomes(time.sleep, [300, 300, 300, 300], 2):
+    for outcome in {jobs}:
       print(outcome, flush=True)
 
 if __name__ == "__main__":
@@ -288,14 +377,21 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
   ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_decoders_end_with_the_job(tmp_path, number, status):
+@pytest.mark.parametrize(
+  "jobs",
+  [
+    "prepare._outcomes(time.sleep, [300] * 4, 2)",
+    "generator.in_processes(time.sleep, [300] * 20, 2)",
+  ],
+)
+def test_workers_end_with_the_job(tmp_path, number, status, jobs):
   script = tmp_path / "pool.py"
-  script.write_text(POOL.format(root=str(ROOT)))
+  script.write_text(POOL.format(root=str(ROOT), jobs=jobs))
   process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
   assert process.stdout.readline() == "ready\n"
   end = time.monotonic() + 60
   while len(found := workers_of(process.pid)) < 2:
-    assert time.monotonic() < end, "the decoders never started"
+    assert time.monotonic() < end, "the workers never started"
     time.sleep(0.05)
   time.sleep(1.0)  # they have read what they run first
   begin = time.monotonic()
@@ -303,5 +399,5 @@ def test_decoders_end_with_the_job(tmp_path, number, status):
   assert process.communicate(timeout=60)[0] == ""
   assert process.returncode == status
   while any(pathlib.Path(f"/proc/{worker}").exists() for worker in found):
-    assert time.monotonic() - begin < 30, "decoders outlive their job"
+    assert time.monotonic() - begin < 30, "workers outlive their job"
     time.sleep(0.05)

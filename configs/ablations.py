@@ -163,7 +163,6 @@ def random(config):
   config.model.start_from = "runs/dsl_synthetic_people"
   config.model.start_groups = ("detector",)
   config.optimiser.frozen = ("detector",)
-  config.optimiser.multipliers.detector = 1.0  # frozen: none of its own
   config.optimiser.learning_rate = 0.0
   config.sampling.gravity = ((0, config.sampling.gravity[-1][1]),)  # what is learned from last
   config.training.steps = 50

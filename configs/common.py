@@ -329,7 +329,9 @@ def supervised(config: ConfigDict) -> ConfigDict:
   config.batch_size *= 4
   config.loss_weights = ConfigDict({"pose": (1.0,)})
   config.optimiser.schedule = "cosine"
-  config.optimiser.multipliers = ConfigDict({"encoder": 1.0, "head": 1.0})
+  multipliers = config.optimiser.multipliers
+  del multipliers.decoder
+  multipliers.head = 1.0
   config.training.best_by = "pose"
   return config
 

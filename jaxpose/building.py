@@ -283,7 +283,11 @@ def _make_optimiser(values: ConfigDict, steps: int, groups: Collection[str]) -> 
     epsilon=values.epsilon,
     weight_decay=values.weight_decay,
     clip_norm=values.clip_norm,
-    multipliers={g: v for g, v in values.multipliers.items() if v != 1 and g in groups},
+    multipliers={
+      group: factor
+      for group, factor in values.multipliers.items()
+      if factor != 1 and group in groups and group not in values.frozen
+    },
     frozen=tuple(e for e in values.frozen if parameter_paths.group_of(e) in groups),
   )
 

@@ -295,7 +295,7 @@ class Experiment:
     terms = loop.make_validation(
       self.method, lambda: self.validation_batches(over), seed=self.config.seed, over=over
     )
-    if self.is_supervised or not self.config.model.detector:
+    if self.is_supervised or not self.detects:
       return [terms]
     boxes = make_box_evaluator(
       self._trained_method.encode,
@@ -359,9 +359,10 @@ class Experiment:
   @property
   def subject_crop(self) -> str | None:
     """What crops around a subject that is not found by the networks are centred on."""
-    section = {assembly.PAIR: "pairs", assembly.LABELLED: "supervised"}
-    crops = [self.config[section[p]].crop for p in assembly.parts(self.config) if p in section]
-    return str(crops[0]) if crops and crops[0] != DETECTOR else None
+    embeds = next(iter(assembly.recipes(self.config).values()))  # of several, the first
+    section = {assembly.PAIR: "pairs", assembly.LABELLED: "supervised"}.get(embeds.part)
+    crop = self.config[section].crop if section else DETECTOR
+    return None if crop == DETECTOR else str(crop)
 
   def make_decode(self, variables: Variables) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """(time_variant, time_invariant) -> (crop, mask), as numpy; only where the run decodes."""

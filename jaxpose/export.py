@@ -4,7 +4,7 @@ Columns (N frames, in order of sequence, camera, frame):
 
   time_variant [N, Dv], time_invariant [N, Di]
   box [N, 4]            (s_x, s_y, u_x, u_y), see geometry.box_to_corners_px; box_px [N, 4] px
-  mask_box_px [N, 4]    px of the smallest box around the mask ≥ 0.5; NaN where there is none
+  mask_box_px [N, 4]    px of the smallest box around the mask ≥ 0.15 of its maximum; NaN: no mask
   presence [N]          0 (empty) to 1 (a person), calibrated on the training frames' presence_gain;
                         1 where the run reconstructs nothing, which has no masks and gains either
   presence_gain [N]     squared error of the bare background minus that of the reconstruction

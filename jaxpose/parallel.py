@@ -52,11 +52,6 @@ def pmean(tree: Any) -> Any:
   return jax.lax.pmean(tree, AXIS) if inside_axis() else tree
 
 
-def pmax(tree: Any) -> Any:
-  """Maximum over devices; the identity outside of the axis."""
-  return jax.lax.pmax(tree, AXIS) if inside_axis() else tree
-
-
 def all_gather(tree: Any) -> Any:
   """The leading axes of all devices, one after the other: `[b, ...] -> [devices·b, ...]`."""
   if not inside_axis():

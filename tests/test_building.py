@@ -320,7 +320,8 @@ def test_the_optimiser_is_the_configured_one():
       "optimiser.frozen": ("detector",),
     }
   )
-  config.optimiser.multipliers = ConfigDict({"encoder": 0.25})
+  # what is frozen needs no factor
+  config.optimiser.multipliers = ConfigDict({"encoder": 0.25, "detector": 0.1})
   for values in (config, from_json(config)):
     found = make_optimiser(values, "detector", "encoder", "decoder")
     assert (found.frozen, dict(found.multipliers)) == (("detector",), {"encoder": 0.25})

@@ -7,7 +7,7 @@ import pytest
 from tiny_data import open_tiny
 
 from configs import ablations, dsl, mv_css, nsd, supervised, sync_flip
-from jaxpose import batch_configs, label_choice
+from jaxpose import batch_configs, label_choice, parallel
 from jaxpose.experiment import Experiment
 from jaxpose.methods.nsd import rotate_between_views
 
@@ -231,6 +231,27 @@ def test_labels_follow_the_rotation_from_camera_to_camera(tmp_path, tiny_people)
   np.testing.assert_allclose(found, points, atol=0.5)  # mm
   transposed = rotate_between_views(jax.numpy.asarray(points), rotation.swapaxes(2, 3), other)
   assert np.abs(transposed - points).max() > 100
+
+
+def test_crops_are_those_of_the_method_that_embeds(config, tmp_path):
+  def of(*methods, crop="labels"):
+    both = config.copy_and_resolve_references()
+    both.methods, both.pairs.crop = methods, crop
+    found = Experiment(both, tmp_path)
+    return found.subject_crop, found.detects
+
+  assert of("dsl") == of("dsl", "sync_flip") == (None, True)
+  assert of("sync_flip") == of("sync_flip", "dsl") == ("labels", False)
+  assert of("sync_flip", "dsl", crop="detector") == (None, True)
+
+
+def test_a_method_that_needs_true_boxes_is_not_watched_for_found_ones(config, tmp_path):
+  both = config.copy_and_resolve_references()
+  both.methods = ("sync_flip", "dsl")
+  experiment = Experiment(both, tmp_path)
+  assert len(experiment._evaluators(parallel.devices())) == 1
+  both.methods = ("dsl", "sync_flip")
+  assert len(Experiment(both, tmp_path)._evaluators(parallel.devices())) == 2
 
 
 def test_terms_are_weighed_by_the_sections_of_their_methods(config, tmp_path):

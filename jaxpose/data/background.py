@@ -4,7 +4,7 @@ median     temporal median: right where the person covers each pixel less than h
 robust     for rooms that are seen empty now and then, or piece by piece, however rarely. Who comes,
            takes one place for most of the clip and leaves may stay in the picture: look at it.
 still      for a person who never leaves the spot: what is never seen is filled from around it.
-dive       bottom half of the first frame, top half of the last (P2 §S.1.1).
+dive       bottom half of the first frame, top half of the last (P2 §S.1).
 panorama   a moving camera: homographies between frames, median over the panorama (P2 §S.1).
 
 All take RGB or BGR stacks alike; they are deterministic.

@@ -41,7 +41,7 @@ class TemporalConfig:
   """Distances of the four frames of a temporal sample.
 
   Attributes:
-    near_max: greatest distance of the near frame (P1 §4.1: 10 frames).
+    near_max: greatest distance of the near frame (P1 §S.2: 10 frames).
     far_min, far_max: least and greatest distance of the far frame; None: to the track's end.
     unit: of all distances: "frames" of the source, or "s".
     gravity: (first step, share of the examples that are equidistant quadruples of a fall).

@@ -299,7 +299,7 @@ def _equidistant(
 def sample_quadruples(
   table: Quadruples, seed: int, examples: Int[np.ndarray, " B"]
 ) -> Int[np.ndarray, "B 4"]:
-  """Ids of four equidistant falling frames in order of time (P2 §3.3).
+  """Ids of four equidistant falling frames in order of time (P2 §3.2).
 
   The spacing is uniform among those that occur, the place uniform among those of this spacing.
   """

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 
 class Letterbox(NamedTuple):
@@ -109,30 +109,3 @@ def warp_panorama(
     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     borderMode=cv2.BORDER_REPLICATE,
   )
-
-
-def flip_image(image: UInt8[np.ndarray, "*batch W C"]) -> UInt8[np.ndarray, "*batch W C"]:
-  """Mirrors left and right."""
-  return image[..., ::-1, :]
-
-
-def flip_points(
-  points_px: Float[np.ndarray, "*batch J 2"], width: int, permutation: Int[np.ndarray, " J"]
-) -> Float[np.ndarray, "*batch J 2"]:
-  """Joints in the mirrored image: x → width − 1 − x, left and right joints exchanged."""
-  flipped = points_px[..., permutation, :].copy()
-  flipped[..., 0] = width - 1 - flipped[..., 0]
-  return flipped
-
-
-def flip_pose(
-  pose_mm: Float[np.ndarray, "*batch J 3"], permutation: Int[np.ndarray, " J"]
-) -> Float[np.ndarray, "*batch J 3"]:
-  """The mirrored pose in the camera's frame: x → −x, left and right joints exchanged."""
-  return pose_mm[..., permutation, :] * np.array([-1, 1, 1], pose_mm.dtype)
-
-
-def flip_box(box_px: Float[np.ndarray, "*batch 4"], width: int) -> Float[np.ndarray, "*batch 4"]:
-  """Box (x0, y0, x1, y1) in the mirrored image."""
-  x0, y0, x1, y1 = np.moveaxis(box_px, -1, 0)
-  return np.stack([width - 1 - x1, y0, width - 1 - x0, y1], axis=-1)

@@ -29,8 +29,3 @@ def falling_order(box: Float[Array, "B 4 4"], *, threshold: float) -> Float[Arra
 def scale_change(box: Float[Array, "B 4 4"]) -> Float[Array, " B"]:
   """Σ_t ‖(s_x, s_y)_t − (s_x, s_y)_{t+1}‖² (P1 eq. 11)."""
   return jnp.square(box[:, 1:, :2] - box[:, :-1, :2]).sum((1, 2))
-
-
-def tracking(box: Float[Array, "B 4 4"], *, threshold: float) -> Float[Array, " B"]:
-  """`constant_acceleration` + `falling_order` + `scale_change` (P1 eq. 12)."""
-  return constant_acceleration(box) + falling_order(box, threshold=threshold) + scale_change(box)

@@ -139,7 +139,7 @@ def summaries(out: dict[str, Array]) -> dict[str, Array]:
   box = out["box"]
   found = {
     "box_scale_mean": jnp.mean(box[:, :2]),
-    "box_scale_spread": _spread(box[:, :2].reshape(-1, 1)).mean(),
+    "box_scale_spread": _spread(box[:, :2]).mean(),
     "box_shift_spread": _spread(box[:, 2:]).mean(),
   }
   if "mask_frame" in out:

@@ -1,7 +1,5 @@
 """Networks that judge the vectors of others."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,14 +12,12 @@ class SceneDiscriminator(nn.Module):
 
   Attributes:
     width: of its two hidden layers.
-    dtype: of the computation; logits come back as float32.
   """
 
   width: int
-  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, a: Float[Array, "N D"], b: Float[Array, "N D"]) -> Float[Array, " N"]:
     """Logits: positive for one video."""
-    perceptron = MLP(1, (self.width, self.width), dropout=0.0, dtype=self.dtype, name="perceptron")
-    return perceptron(jnp.concatenate([a, b], axis=-1), None, False)[:, 0]
+    perceptron = MLP(1, (self.width, self.width), name="perceptron")
+    return perceptron(jnp.concatenate([a, b], axis=-1))[:, 0]

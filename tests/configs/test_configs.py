@@ -31,7 +31,7 @@ def test_every_variant_is_complete_and_survives_json(file, variant):
   labelled = "supervised" in config.methods
   terms = {"pose"} if labelled else set(reference.loss_weights)
   assert set(config.loss_weights) == terms
-  groups = {"encoder", "head"} if labelled else {"detector", "encoder", "decoder"}
+  groups = {"detector", "encoder", "head"} if labelled else {"detector", "encoder", "decoder"}
   assert set(config.optimiser) == set(reference.optimiser)
   assert set(config.optimiser.multipliers) == groups
   # frames must be divided evenly for the detector

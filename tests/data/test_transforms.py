@@ -59,15 +59,3 @@ def test_panorama_is_sampled_where_the_homography_points():
   shift = np.array([[1.0, 0, 12], [0, 1, 5], [0, 0, 1]])  # frame (x, y) shows panorama (x+12, y+5)
   frame = transforms.warp_panorama(panorama, shift, (8, 10))
   np.testing.assert_array_equal(frame, panorama[5:13, 12:22])
-
-
-def test_mirror_exchanges_sides():
-  image = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
-  np.testing.assert_array_equal(transforms.flip_image(image)[1, 2, 0], image[1, 2, 3])
-  points = np.array([[0.0, 1], [3, 2], [1.5, 0]])
-  flipped = transforms.flip_points(points, 4, np.array([0, 2, 1]))
-  np.testing.assert_allclose(flipped, [[3, 1], [1.5, 0], [0, 2]])
-  pose = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
-  mirrored = transforms.flip_pose(pose, np.array([0, 2, 1]))
-  np.testing.assert_allclose(mirrored, [[-1, 2, 3], [-7, 8, 9], [-4, 5, 6]])
-  np.testing.assert_allclose(transforms.flip_box(np.array([0.0, 1, 2, 3]), 10), [7, 1, 9, 3])

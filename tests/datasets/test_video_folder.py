@@ -284,9 +284,10 @@ def test_the_disk_that_is_needed(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="are needed"):
       prepare(folder, out, overrides=overrides)
     monkeypatch.setattr(prepare_module.shutil, "disk_usage", free(2 * kept * a_frame))
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patch:
       patch.setattr(prepare_module, "_decode", lambda *args: 1 / 0)
-      prepare(folder, out, overrides=overrides)
+      with pytest.raises(ZeroDivisionError):
+        prepare(folder, out, overrides=overrides)
   monkeypatch.setattr(prepare_module.shutil, "disk_usage", free(80 * a_frame))
   with monkeypatch.context() as patch:
     patch.setattr(prepare_module, "_write", lambda *args: 1 / 0)

@@ -33,12 +33,3 @@ def test_scale_change_sums_both_axes():
   scale = [(0.5, 0.6), (0.7, 0.6), (0.7, 0.9), (0.6, 0.9)]
   got = tracking.scale_change(boxes([0] * 4, scale))
   np.testing.assert_allclose(got, [0.04 + 0.09 + 0.01], rtol=1e-5)
-
-
-def test_tracking_is_the_sum_of_its_parts_for_each_example():
-  scale = [(0.5, 0.6), (0.7, 0.6), (0.7, 0.9), (0.6, 0.9)]
-  batch = jnp.concatenate([boxes([0, 0.1, 0.3, 0.2], scale), boxes([0, 0.1, 0.2, 0.3])])
-  # 0.16 + (0.02 − −0.1) + 0.14 and 0
-  np.testing.assert_allclose(
-    tracking.tracking(batch, threshold=0.02), [0.16 + 0.12 + 0.14, 0], atol=1e-5
-  )

@@ -75,8 +75,8 @@ def test_a_pass_has_the_terms_that_are_named(decode, scene, tracked):
 
 def test_summaries_tell_how_large_boxes_are_and_how_they_differ():
   box = jnp.array([[0.2, 0.4, 0.0, 0.1], [0.4, 0.4, 0.2, 0.1]])
-  # sides 0.2, 0.4, 0.4, 0.4: mean 0.35, variance (0.15² + 3 · 0.05²) / 4
-  expected = {"box_scale_mean": 0.35, "box_scale_spread": 0.03**0.5 / 2, "box_shift_spread": 0.05}
+  # widths 0.2 and 0.4, heights alike
+  expected = {"box_scale_mean": 0.35, "box_scale_spread": 0.05, "box_shift_spread": 0.05}
   found = scene_terms.summaries({"box": box})
   assert {name: float(value) for name, value in found.items()} == pytest.approx(expected)
   mask = {"mask_max": jnp.array([0.5, 1.0]), "mask_frame": jnp.zeros((2, 4, 5, 1)).at[0, 1].set(1)}
@@ -89,7 +89,7 @@ def test_summaries_tell_how_large_boxes_are_and_how_they_differ():
 def test_boxes_of_different_devices_are_spread_too():
   box = jnp.array([[[0.2, 0.4, 0.0, 0.1]], [[0.4, 0.4, 0.2, 0.1]]])  # one on each device
   found = jax.vmap(lambda own: scene_terms.summaries({"box": own}), axis_name=parallel.AXIS)(box)
-  np.testing.assert_allclose(found["box_scale_spread"], [0.03**0.5 / 2] * 2, rtol=1e-5)
+  np.testing.assert_allclose(found["box_scale_spread"], [0.05] * 2, rtol=1e-5)
   np.testing.assert_allclose(found["box_shift_spread"], [0.05] * 2, rtol=1e-5)
 
 

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxpose.models import heads
 
@@ -18,22 +17,10 @@ def dense(x, layer):
 
 def test_mlp_is_two_hidden_layers_and_a_linear_output():
   model = heads.MLP(2, hidden=(7, 6))
-  got, variables = model.init_with_output(jax.random.key(0), X, None, False)
+  got, variables = model.init_with_output(jax.random.key(0), X)
   params = variables["params"]
   hidden = relu(dense(relu(dense(X, params["hidden0"])), params["hidden1"]))
   np.testing.assert_allclose(got, dense(hidden, params["output"]), atol=1e-5)
-
-
-def test_mlp_drops_out_by_the_examples_key():
-  model = heads.MLP(2, hidden=(64,), dropout=0.5)
-  variables = model.init(jax.random.key(0), X, None, False)
-  keys = jax.random.split(jax.random.key(1), 3)
-  dropped = model.apply(variables, X, keys, True)
-  assert np.abs(dropped - model.apply(variables, X, keys, False)).max() > 1e-2
-  alone = model.apply(variables, X[1:2], keys[1:2], True)
-  np.testing.assert_allclose(alone, dropped[1:2], atol=1e-5)
-  with pytest.raises(ValueError, match="dropout"):
-    model.apply(variables, X, None, True)
 
 
 def test_residual_mlp_adds_each_block_to_its_input():

@@ -32,9 +32,10 @@ class Method:
       the data pipeline gives it; compiles what it wants compiled.
     terms: `(variables, batch, rng, train) -> ({name: (value, weight)}, new_variables, outputs)`.
       Both are `[B]`, one entry an example (or any one shape); weight 0 means that the term says
-      nothing of the example. No gradient flows through weights. `rng` is one key, the same on
-      every device: fold example numbers into it (`parallel.fold_in_examples`). Statistics of the
-      whole batch go through `parallel`, which is the identity outside of the step.
+      nothing of the example. A term that no objective names is logged alone. No gradient flows
+      through weights. `rng` is one key, the same on every device: fold example numbers into it
+      (`parallel.fold_in_examples`). Statistics of the whole batch go through `parallel`, which is
+      the identity outside of the step.
       `outputs["summaries"]` is `{name: array}`; each mean over the batch is logged.
     embed: `(variables, batch) -> {name: [B, D]}`.
     objectives: one for most methods, two for adversarial ones. All of them see the variables as

@@ -83,7 +83,8 @@ def build_sync_flip(scene: Scene, options: SyncFlipOptions) -> SceneMethod:
   Terms: `synchronisation` and `flip` (P3 eq. 1, see `losses.sync_flip`), of pairs whose subjects
   are both known, in the batch's part "pair". The background of each view is treated, the subject is
   cropped, and, in training, both views of a pair are mirrored alike or not, before one view of a
-  flipped pair is.
+  flipped pair is. `synchronisation_accuracy` and `flip_accuracy`, which nothing learns from, are
+  the shares of these pairs that are told right.
 
   `embed` gives Φ of the crop as time_variant, with the background removed where training ever did
   so, and the crop's box; where crops are not a detector's it needs `subject_px` [N, 4] beside the
@@ -150,20 +151,12 @@ def _terms(
   both = jnp.all(known.reshape(-1, _VIEWS), axis=1).astype(jnp.float32)
   kind = sample["synchronised"], sample["flipped"]
   terms: Terms = {}
-  summaries = {}
   found = zip(TERMS, (losses.synchronisation, losses.flip), logits, kind, strict=True)
   for name, loss, answer, truth in found:
     value, weight = loss(answer, *kind)
     terms[name] = (value, weight * both)
-    summaries[f"{name}_accuracy"] = _share((answer > 0) == truth, weight * both)
-  return terms, {**variables, **updated}, {"summaries": summaries}
-
-
-def _share(right: Bool[Array, " B"], weight: Float[Array, " B"]) -> Float[Array, ""]:
-  """Σ right · w / Σ w over all devices, ½ where nothing has any weight."""
-  total = parallel.psum(jnp.sum(weight))
-  share = parallel.psum(jnp.sum(right * weight)) / jnp.maximum(total, 1.0)
-  return jnp.where(total > 0, share, 0.5)
+    terms[f"{name}_accuracy"] = ((answer > 0) == truth, weight * both)
+  return terms, {**variables, **updated}, {"summaries": {}}
 
 
 def _pair_crops(

@@ -45,7 +45,8 @@ def test_it_reads_pairs_alone_and_logs_both_heads(run):
   first, *_, last = _metrics(run)
   for name in ("synchronisation", "flip"):
     assert first[f"train/terms/{name}"] > 0
-    assert 0 <= first[f"train/summaries/{name}_accuracy"] <= 1
+    assert 0 <= first[f"train/terms/{name}_accuracy"] <= 1
+    assert 0 <= last[f"validation/{name}_accuracy"] <= 1
     assert f"validation/{name}" in last
   assert assembly.frames_per_example(run.config) == 2
 

@@ -12,10 +12,8 @@ all of it inside TFDS's temporary directory, which is renamed when it is complet
 leaves nothing that looks whole. Equal input gives equal bytes.
 """
 
-import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +27,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxpose import files
 from jaxpose.data import records, wire
 from jaxpose.geometry import Camera
 from jaxpose.skeleton import Skeleton
@@ -310,7 +309,7 @@ def prepare(
   builder = builder_class(data_dir=root, config=config)
   directory = Path(builder.data_dir)
   if not (directory / "dataset_info.json").exists():
-    with lock(root / f".{builder.name}.lock") as alone:
+    with files.locked(root / f".{builder.name}.lock") as alone:
       if not (directory / "dataset_info.json").exists():
         _build(builder_class(data_dir=root, config=config), directory, num_shards, alone)
   _check_options(builder, directory)
@@ -344,18 +343,3 @@ def _check_options(builder: PoseVideoBuilder, directory: Path) -> None:
         f"{directory} was built with options {found}, but {wanted} are asked for: "
         "give the config another name, or remove the folder"
       )
-
-
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[bool]:
-  """Holds an exclusive lock on a file; it is released when the process ends, however it ends.
-
-  Gives whether it is held: a file system without locks keeps nobody out.
-  """
-  with path.open("w") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-      yield False
-      return
-    yield True

@@ -1,6 +1,7 @@
 """Files that are there as a whole or not at all, and files that are read whatever is in them."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -34,6 +35,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     if isinstance(error, OSError) and error.filename in (None, str(partial)):
       raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
     raise
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[bool]:
+  """Holds an exclusive lock on a file; it is released when the process ends, however it ends.
+
+  Gives whether it is held: a file system without locks keeps nobody out.
+  """
+  with pathlib.Path(path).open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+      yield False
+      return
+    yield True
 
 
 def load_npz(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxpose import analysis, files, provenance
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import RESULTS, ProbeResults, load_results
+from jaxpose.evaluation.probe_report import seen_before
 from jaxpose.evaluation.regressor import load_regressor
 from jaxpose.evaluation.targets import POSE2D, POSE2D_CROP
 from jaxpose.pretext import evaluate_pretext
@@ -154,6 +155,8 @@ def _add_scores(
   if (probe / RESULTS).is_file():
     results = load_results(probe)
     report.probe_tables = scores.probe_tables(results)
+    if seen := seen_before(results):
+      report.warnings.append(seen)
     if provenance.differ(str(results.settings.get("weights", "")), weights):
       report.warnings.append(f"The probe's tables are of another checkpoint: {_PROBE_AGAIN}")
     plot = probe / "label_efficiency.png"
@@ -227,7 +230,8 @@ def _probe_summary(results: ProbeResults) -> list[tuple[str, str]]:
   for labels in results.label_counts[-1:]:
     found = [(row, results.of(row, labels, name)) for row in results.rows]
     text = "; ".join(f"{row} {values.mean():.1f}" for row, values in found if len(values))
-    rows.append((f"{name}, {labels} labels", f"{text} mm"))
+    if text:
+      rows.append((f"{name}, {labels} labels", f"{text} mm"))
   return rows
 
 

@@ -23,7 +23,8 @@ _SHARED = (
   *("data.source", "data.variant", "data.path", "data.directory", "data.also", "data.image_size"),
   *("data.train_split", "data.test_split", "model.crop_size", "export.checkpoint"),
   *("probe.regressor", "probe.width", "probe.depth", "probe.dropout", "probe.batch_norm"),
-  *("probe.label_counts", "probe.seeds", "probe.steps", "probe.batch_size", "probe.learning_rate"),
+  *("probe.label_counts", "probe.subjects", "probe.seeds"),
+  *("probe.steps", "probe.batch_size", "probe.learning_rate"),
 )
 
 
@@ -39,6 +40,7 @@ class Run:
     config: what follows from both.
     folder: of the runs of its row; what belongs to this one begins with `seed<n>`.
     after: the run whose networks it starts from, which must have finished; None: from nothing.
+    random: whether its probe reads an untrained encoder too.
   """
 
   row: str
@@ -48,6 +50,7 @@ class Run:
   config: ConfigDict
   folder: pathlib.Path
   after: "Run | None" = None
+  random: bool = False
 
   @property
   def workdir(self) -> pathlib.Path:
@@ -112,8 +115,9 @@ class Run:
       return {}
     if found.get("fingerprint") != self.fingerprint():
       return {}
-    if found.get("state") == FINISHED and not self.results.is_file():
-      return {}
+    if found.get("state") == FINISHED:
+      unprobed = self.random and not found.get("random")
+      return {} if unprobed or not self.results.is_file() else found
     return found
 
   @property
@@ -123,7 +127,7 @@ class Run:
 
   def set_state(self, state: str, **more: Any) -> None:
     """Writes how the run ended."""
-    values = {"state": state, "fingerprint": self.fingerprint(), **more}
+    values = {"state": state, "fingerprint": self.fingerprint(), "random": self.random, **more}
     with files.replacing(self.state_file) as partial:
       partial.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
@@ -135,13 +139,27 @@ class Run:
     """
     self.folder.mkdir(parents=True, exist_ok=True)
     self.check_folder()
+    if self.after is not None:
+      with files.replacing(self._start_file) as partial:
+        partial.write_text(self.after.fingerprint(), encoding="utf-8")
     self.state_file.unlink(missing_ok=True)
     self.results.unlink(missing_ok=True)
+
+  @property
+  def _start_file(self) -> pathlib.Path:
+    """The fingerprint of the run that it started from."""
+    return self.folder / f"seed{self.seed}.after"
 
   def check_folder(self) -> None:
     """Raises ValueError where the work directory holds the run of another configuration."""
     if not (self.workdir / CONFIG_FILE).is_file():
       return
+    started = self._start_file.read_text("utf-8") if self._start_file.is_file() else ""
+    if started and self.after is not None and started != self.after.fingerprint():
+      raise ValueError(
+        f"{self.workdir} holds a run that started from another one than {self.after} now is: remove"
+        " it, or name another --workdir"
+      )
     if self._learned(Experiment.from_workdir(self.workdir).config) != self._learned(self.config):
       raise ValueError(
         f"{self.workdir} holds a run of another configuration than row {self.row} now has: remove"
@@ -213,9 +231,11 @@ def check_data(folder: pathlib.Path, config: ConfigDict, directory: str) -> None
       f"{folder} holds runs on other data than {directory} has now (theirs:"
       f" {', '.join(filter(None, before['asked']))}): name another --workdir, or remove it"
     )
+  recorded = {"asked": asked, "content": content}
+  if before == recorded:
+    return
   folder.mkdir(parents=True, exist_ok=True)
-  with files.replacing(folder / DATA_FILE) as partial:
-    recorded = {"asked": asked, "content": content}
+  with files.locked(folder / ".lock"), files.replacing(folder / DATA_FILE) as partial:
     partial.write_text(json.dumps(recorded) + "\n", encoding="utf-8")
 
 

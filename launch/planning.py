@@ -34,7 +34,8 @@ def plan(config, folder, more=()):
       start = (f"model.start_from={after.workdir}",) if after else ()
       overrides = (*config.shared, *values.overrides, *start, *more)
       loaded = load_row(row, values.file, (*overrides, f"seed={seed}"))
-      run = study.Run(row, seed, values.file, overrides, loaded, folder / row, after)
+      random = row == config.reference  # the untrained encoder of the tables is the reference's
+      run = study.Run(row, seed, values.file, overrides, loaded, folder / row, after, random)
       found[row, seed] = (rank, run)
   listed = [found[row, seed] for row in config.rows for seed in _seeds(config, row)]
   ordered = [run for _, run in sorted(listed, key=lambda pair: pair[0])]

@@ -50,7 +50,11 @@ def main(argv):
   runs = planning.plan(config, workdir / "runs", tuple(_SET.value))
   chosen = planning.choose(runs, _ROWS.value)
   failed = {} if _TABLE_ONLY.value else _train(chosen, workdir / "runs")
-  paths = _tabulate(config, runs, workdir / "study")
+  from jaxpose import files
+
+  (workdir / "study").mkdir(parents=True, exist_ok=True)
+  with files.locked(workdir / "study" / ".lock"):  # of several workers all come here at once
+    paths = _tabulate(config, runs, workdir / "study")
   print(paths[0].read_text(encoding="utf-8"))
   print("\n".join(f"  {path}" for path in paths))
   for run, why in failed.items():
@@ -63,7 +67,6 @@ def _train(runs, folder):
   from jaxpose import study
   from launch import children
 
-  reference = _CONFIG.value.reference
   open_runs = [run for run in runs if run.state().get("state") != study.FINISHED]
   for run in open_runs:
     run.check_folder()
@@ -71,10 +74,9 @@ def _train(runs, folder):
     study.check_data(folder, runs[0].config, _prepare_data(runs[0], folder, children))
   runner = children.Runner(
     runs,
-    # the untrained encoder of the tables is the reference's
     lambda run: _command(
       *(run, children, f"--workdir={run.workdir}", f"--config.seed={run.seed}"),
-      f"--random={run.row == reference}",
+      f"--random={run.random}",
     ),
     jobs=_JOBS.value,
     worker=_WORKER.value,

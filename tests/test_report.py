@@ -175,6 +175,14 @@ def test_what_went_wrong_is_said_at_the_top(tmp_path, changes, warning):
   assert any(warning in text for text in gathered.warnings)
 
 
+def test_frames_that_were_learned_from_are_said_and_empty_scores_left_out(tmp_path):
+  experiment = make_run(tmp_path)
+  save_results(tmp_path / "probe", ProbeResults([], [], [7], 3, {"test_also_train": 5}, {}))
+  gathered = report.gather_report(experiment, which="", frames=1, seed=0)
+  assert any("5 of the test frames are training frames too" in text for text in gathered.warnings)
+  assert not [name for name, _ in gathered.summary if name.endswith("7 labels")]
+
+
 def test_what_other_weights_made_is_said_or_left_out(tmp_path):
   experiment = make_run(tmp_path, weights="of best", checkpoint="best, step 7")
   add_probe(tmp_path)

@@ -82,8 +82,22 @@ def test_a_run_that_starts_from_another_is_known_wherever_the_study_lies(tmp_pat
   assert run.fingerprint() == moved.fingerprint()
   Experiment(run.config, run.workdir).save_config()
   moved.check_folder()
+  run.begin()
+  run.check_folder()
   other = _run(tmp_path, **{"optimiser.learning_rate": 0.5})
   assert of(tmp_path, other).fingerprint() != run.fingerprint()
+  with pytest.raises(ValueError, match="started from another one than dsl, seed 0 now is"):
+    of(tmp_path, other).begin()
+
+
+def test_a_row_that_becomes_the_reference_is_probed_again_with_the_untrained_encoder(tmp_path):
+  run = _run(tmp_path)
+  run.folder.mkdir()
+  _finish(run)
+  reference = dataclasses.replace(run, random=True)
+  assert (run.state()["state"], reference.state()) == ("finished", {})
+  _finish(reference)
+  assert run.state() == reference.state() != {}
 
 
 def test_a_study_stays_with_data_of_one_content(tmp_path, tiny_people):

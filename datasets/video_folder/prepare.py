@@ -18,7 +18,7 @@ from datasets.video_folder import backgrounds, staging
 from datasets.video_folder.assemble import TakeData, in_ranges, open_take
 from datasets.video_folder.previews import write_preview
 from datasets.video_folder.takes import Take, load_takes
-from jaxpose import processes
+from jaxpose import files, processes
 from jaxpose.data import video
 
 VERSION = "1.0.0"
@@ -77,10 +77,8 @@ def prepare_videos(
   work = _Work(folder, root / ".staging" / config_name, workers or os.cpu_count() or 1, say, {})
   if _is_up_to_date(work, final, mark):
     return Report(final, {})
-  from datasets import pose_video
-
   work.staged.parent.mkdir(parents=True, exist_ok=True)
-  with pose_video.lock(work.staged.with_name(f"{config_name}.lock")):
+  with files.locked(work.staged.with_name(f"{config_name}.lock")):
     if _is_up_to_date(work, final, mark):
       return Report(final, {})
     return _prepare(work, takes, final, mark, quality)

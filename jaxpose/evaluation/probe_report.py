@@ -23,11 +23,24 @@ def write_probe_report(
   paths = [save_results(directory, results), directory / MARKDOWN]
   with files.replacing(paths[1]) as partial:
     partial.write_text(markdown_table(results), encoding="utf-8")
-  if results.records:
+  if not results.records:
+    (directory / PLOT).unlink(missing_ok=True)  # of earlier labels
+  else:
     paths.append(directory / PLOT)
     with files.replacing(paths[-1]) as partial:
       plot_label_efficiency(results, partial)
   return paths
+
+
+def seen_before(results: ProbeResults) -> str:
+  """What it means that some test frames have been learned from; "" where none has."""
+  count = results.frames.get("test_also_train")
+  if not count:
+    return ""
+  return (
+    f"{count} of the test frames are training frames too: the scores say how well labels are"
+    " remembered, not how well new frames are understood. Split the takes."
+  )
 
 
 def markdown_table(results: ProbeResults) -> str:
@@ -44,12 +57,8 @@ def markdown_table(results: ProbeResults) -> str:
     f"{frames['test_left_out_root_unknown']} test.",
     "",
   ]
-  if frames.get("test_also_train"):
-    lines += [
-      f"{frames['test_also_train']} of the test frames are training frames too: the scores say how"
-      " well labels are remembered, not how well new frames are understood. Split the takes.",
-      "",
-    ]
+  if seen := seen_before(results):
+    lines += [seen, ""]
   if not results.records:
     return "\n".join([*lines, "No test frame that could be scored.", ""])
   target = results.target

@@ -236,7 +236,7 @@ def resolve_label_count(asked: LabelCount, available: int) -> int:
     elif isinstance(asked, float) or (isinstance(asked, str) and "." in asked):
       share = float(asked)
     count = int(asked) if share is None else max(1, round(share * available))
-  except ValueError:
+  except (ValueError, OverflowError):
     raise ValueError(
       f"label count {asked!r} is neither a number, a share such as 0.1 or 10%, nor 'all'"
     ) from None
@@ -254,13 +254,15 @@ def resolve_label_counts(asked: Sequence[LabelCount], available: int) -> list[in
   """Every count of a list, ascending, each once.
 
   Raises:
-    ValueError: as `resolve_label_count`, or there is no labelled frame at all.
+    ValueError: as `resolve_label_count`, nothing is asked for, or there is no labelled frame.
   """
   if available < 1:
     raise ValueError(
       "no training frame has a usable pose: give labels with --labels=FILE (launch/export.py "
       "--suggest=N proposes which frames to label)"
     )
+  if not asked:
+    raise ValueError("no label count: give numbers, shares or 'all'")
   return sorted({resolve_label_count(one, available) for one in asked})
 
 

@@ -17,6 +17,7 @@ from flax import traverse_util
 from jaxtyping import Array, Float
 
 from jaxpose import files
+from jaxpose.evaluation.metrics import root_centre
 from jaxpose.skeleton import Skeleton
 
 ARCHITECTURES = ("mlp", "residual", "linear")
@@ -165,7 +166,8 @@ class Regressor:
       pieces.append(np.asarray(apply(self.variables, piece)))
     flat = np.concatenate(pieces) if pieces else np.zeros((0, math.prod(shape)))
     poses = flat.reshape(-1, *shape) * self.standardisation.pose_scale_mm
-    return (poses + self.standardisation.pose_mean_mm).astype(np.float32)
+    poses = (poses + self.standardisation.pose_mean_mm).astype(np.float32)
+    return root_centre(poses, self.skeleton.root) if self.num_coordinates == 3 else poses
 
 
 @functools.cache

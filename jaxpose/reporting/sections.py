@@ -223,11 +223,10 @@ def probe(tables: list[Table], label_plot: bytes | None) -> Html:
     element(
       "p",
       "A small network learns 3D poses from the embeddings of a few labelled frames; the"
-      " embeddings stay as they are. Errors are in mm, lower is better, on frames that training"
-      " never saw: MPJPE is the mean distance between predicted and true joints, N-MPJPE the"
-      " same after the best scaling, P-MPJPE after the best rotation, shift and scaling. The mean"
-      " pose needs no picture at all, the random encoder no training: what was learnt is the"
-      " distance to them.",
+      " embeddings stay as they are. Errors on the test frames are in mm, lower is better: MPJPE is"
+      " the mean distance between predicted and true joints, N-MPJPE the same after the best"
+      " scaling, P-MPJPE after the best rotation, shift and scaling. The mean pose needs no picture"
+      " at all, the random encoder no training: what was learnt is the distance to them.",
     )
   ]
   if label_plot is not None:

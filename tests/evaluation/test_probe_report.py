@@ -72,6 +72,9 @@ def test_without_a_score_there_is_no_curve(tmp_path):
   assert text.endswith("No test frame that could be scored.\n")
   assert "|" not in text
   assert load_results(tmp_path / "new" / "probe") == results
+  probe_report.write_probe_report(tmp_path / "new" / "probe", _results(_RECORDS))
+  probe_report.write_probe_report(tmp_path / "new" / "probe", results)  # the curve goes
+  assert {path.name for path in paths[0].parent.iterdir()} == {"results.json", "results.md"}
 
 
 def test_a_table_or_curve_that_fails_leaves_the_one_before(tmp_path, monkeypatch):

@@ -69,11 +69,13 @@ def test_label_counts(asked, count):
 def test_label_counts_that_cannot_be():
   with pytest.raises(ValueError, match="only 200 training frames"):
     protocols.resolve_label_count(201, 200)
-  for asked in (0, "-3", "120%", 0.0, "many"):
+  for asked in (0, "-3", "120%", 0.0, "many", "inf%"):
     with pytest.raises(ValueError, match="label count"):
       protocols.resolve_label_count(asked, 200)
   with pytest.raises(ValueError, match="--labels=FILE"):
     protocols.resolve_label_counts(["all"], 0)
+  with pytest.raises(ValueError, match="no label count"):
+    protocols.resolve_label_counts([], 200)
   assert protocols.resolve_label_counts(["all", 3, "0.015", 200], 200) == [3, 200]
 
 

@@ -274,7 +274,8 @@ def _training() -> ConfigDict:
   training.validation_batches = 20
   training.keep_checkpoints = 2
   training.profile_steps = ()  # first and last step of a trace in the run's folder profile
-  training.best_by = "pixel"  # the papers' criterion: reconstruction
+  # The papers' criterion: reconstruction. It counts once no loss weight changes any more.
+  training.best_by = "pixel"
   # Warnings of collapse: mean box scale at a bound, empty masks; at most once in so many steps.
   training.box_scale_low = 0.22
   training.box_scale_high = 0.98

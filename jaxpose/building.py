@@ -296,14 +296,17 @@ def make_run_settings(
   config: ConfigDict,
   fingerprint: str,
   data: str,
-  terms: Collection[str],
+  loss_weights: Mapping[str, Any],
   frames_per_example: int,
 ) -> Any:
   """Section `training`, with what other sections say of a step.
 
+  No step is the best one before the last change of a loss weight: until then another loss was
+  lowered, and one that begins late would never be in the checkpoint that is used.
+
   Args:
     fingerprint, data: of the configuration and of the data, see `RunSettings`.
-    terms: the loss terms that validation gives.
+    loss_weights: of the terms that validation gives, see `loss_weight`.
     frames_per_example: for the speed.
 
   Raises:
@@ -312,11 +315,13 @@ def make_run_settings(
   from jaxpose.training.loop import RunSettings
 
   training = config.training
-  if training.best_by not in terms and not training.best_by.startswith("summaries/"):
+  if training.best_by not in loss_weights and not training.best_by.startswith("summaries/"):
     raise ValueError(
-      f"config.training.best_by is {training.best_by!r}: choose one of {', '.join(sorted(terms))},"
-      " or summaries/NAME"
+      f"config.training.best_by is {training.best_by!r}: choose one of"
+      f" {', '.join(sorted(loss_weights))}, or summaries/NAME"
     )
+  changes = [step for w in loss_weights.values() if isinstance(w, list) for step, _ in w]
+  settled = max(changes, default=0)
   return RunSettings(
     seed=config.seed,
     steps=training.steps,
@@ -327,6 +332,7 @@ def make_run_settings(
     checkpoint_every=training.checkpoint_every,
     keep=training.keep_checkpoints,
     best_metric=f"validation/{training.best_by}",
+    best_from=settled if settled <= training.steps else 0,
     warn_every=training.warn_every,
     profile_steps=tuple(training.profile_steps),
     fingerprint=fingerprint,

@@ -270,7 +270,7 @@ class Experiment:
         config,
         self.fingerprint(),
         self._data_fingerprint(),
-        self._terms,
+        self.loss_weights(),
         assembly.frames_per_example(config),
       ),
       initial_batch=self.train_batches(over).peek(),

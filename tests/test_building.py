@@ -242,20 +242,25 @@ def test_settings_of_a_run():
     checkpoint_every=33,
     keep=5,
     best_metric="validation/order",
+    best_from=500,
     warn_every=44,
     profile_steps=(7, 8),
     fingerprint="of the configuration",
     data="of the data",
   )
+  weights = {"pixel": 1.0, "order": [(0, 0.0), (500, 1.0)], "late": [(0, 0.0), (70, 1.0)]}
   asked = {"fingerprint": "of the configuration", "data": "of the data", "frames_per_example": 10}
   for same in (config, from_json(config)):
-    assert building.make_run_settings(same, terms={"pixel", "order"}, **asked) == expected
+    assert building.make_run_settings(same, loss_weights=weights, **asked) == expected
+  config.training.steps = 499  # a trial
+  assert building.make_run_settings(config, loss_weights=weights, **asked).best_from == 0
   config.training.best_by = "summaries/noise"  # whatever the method tells beside its terms
-  settings = building.make_run_settings(config, terms={"pixel"}, **asked)
+  settings = building.make_run_settings(config, loss_weights={"pixel": 1.0}, **asked)
+  assert settings.best_from == 0
   assert settings.best_metric == "validation/summaries/noise"
   config.training.best_by = "order"
   with pytest.raises(ValueError, match="'order': choose one of dsl, pixel, or summaries/NAME"):
-    building.make_run_settings(config, terms={"pixel", "dsl"}, **asked)
+    building.make_run_settings(config, loss_weights={"pixel": 1.0, "dsl": 2.0}, **asked)
 
 
 def make_optimiser(config, *groups):

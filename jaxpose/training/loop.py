@@ -46,6 +46,7 @@ class RunSettings:
       and saved; 0 means only then.
     keep: number of last checkpoints kept; the best one by `best_metric` (lowest) is kept beside.
     best_metric: a name that an evaluator gives.
+    best_from: the first step that may be the best one.
     warn_every: steps within which the same warning is given once.
     profile_steps: first and last step of a trace in the work directory's `profile`; (): none.
     fingerprint: of the configuration; a checkpoint that has another is used, with a warning.
@@ -61,6 +62,7 @@ class RunSettings:
   checkpoint_every: int
   keep: int
   best_metric: str
+  best_from: int
   warn_every: int
   profile_steps: tuple[int, ...]
   fingerprint: str
@@ -219,7 +221,8 @@ def _take_steps(
       with journal.progress.paused():
         if last or _due(step, settings.evaluate_every):
           values = journal.evaluate(step, evaluators, state.variables)
-          keeper.keep_best(step, state, position, journal.window, values, settings.best_metric)
+          if step >= settings.best_from:
+            keeper.keep_best(step, state, position, journal.window, values, settings.best_metric)
         interrupted = not last and stop.asked(step)
         if last or interrupted or _due(step, settings.checkpoint_every):
           keeper.save(step, state, position, journal.window, journal.writers)

@@ -53,6 +53,7 @@ def _train(
     checkpoint_every=3,
     keep=2,
     best_metric="validation/reconstruction",
+    best_from=0,
     warn_every=100,
     profile_steps=(),
     fingerprint="one",
@@ -141,7 +142,7 @@ def test_a_nan_stops_the_run_naming_term_and_step(tmp_path):
 
 
 def test_the_best_checkpoint_is_the_one_of_the_lowest_value(tmp_path):
-  values = iter([3.0, 1.0, 2.0, 1.5])
+  values = iter([3.0, 1.0, 2.0, 1.5] * 2)
   seen = []
 
   def evaluate(variables):
@@ -151,6 +152,8 @@ def test_the_best_checkpoint_is_the_one_of_the_lowest_value(tmp_path):
   result = _train(tmp_path, steps=8, evaluate_every=2, evaluators=[evaluate], best_metric="score")
   assert (result.best_step, result.best_value) == (4, 1.0)
   assert latest_step(tmp_path, "best") == 4
+  later = {"evaluators": [evaluate], "best_metric": "score", "best_from": 5}
+  assert _train(tmp_path / "later", steps=8, evaluate_every=2, **later).best_step == 8
   best = restore_for_inference(tmp_path, "best")["params"]["critic"]["kernel"]
   np.testing.assert_array_equal(best, seen[1])
   with pytest.raises(ValueError, match=r"no evaluator gives 'typo'; they give \['score'\]"):

@@ -317,8 +317,8 @@ def prepare(
 
 
 def _build(builder: PoseVideoBuilder, directory: Path, num_shards: int | None, alone: bool) -> None:
-  for stale in directory.parent.glob("*incomplete*"):  # versions of TFDS differ in the rest
-    if alone:
+  if alone:  # else another process may be at it
+    for stale in directory.parent.glob("*incomplete*"):  # versions of TFDS differ in the rest
       shutil.rmtree(stale)  # of a build that was killed
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()

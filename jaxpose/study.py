@@ -225,18 +225,16 @@ def check_data(folder: pathlib.Path, config: ConfigDict, directory: str) -> None
   experiment = Experiment(config, folder)
   rest = [experiment.dataset(split) for split in ("validation", "test")]
   content = [dataset.fingerprint() for dataset in (*experiment.train_datasets(), *rest)]
-  before = _recorded_data(folder)
-  if before.get("content", content) != content:
-    raise ValueError(
-      f"{folder} holds runs on other data than {directory} has now (theirs:"
-      f" {', '.join(filter(None, before['asked']))}): name another --workdir, or remove it"
-    )
-  recorded = {"asked": asked, "content": content}
-  if before == recorded:
-    return
   folder.mkdir(parents=True, exist_ok=True)
-  with files.locked(folder / ".lock"), files.replacing(folder / DATA_FILE) as partial:
-    partial.write_text(json.dumps(recorded) + "\n", encoding="utf-8")
+  with files.locked(folder / ".lock"):  # of several workers all come here at once
+    before = _recorded_data(folder)
+    if before.get("content", content) != content:
+      raise ValueError(
+        f"{folder} holds runs on other data than {directory} has now (theirs:"
+        f" {', '.join(filter(None, before['asked']))}): name another --workdir, or remove it"
+      )
+    with files.replacing(folder / DATA_FILE) as partial:
+      partial.write_text(json.dumps({"asked": asked, "content": content}) + "\n", encoding="utf-8")
 
 
 def _recorded_data(folder: pathlib.Path) -> dict[str, Any]:

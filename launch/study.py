@@ -50,11 +50,7 @@ def main(argv):
   runs = planning.plan(config, workdir / "runs", tuple(_SET.value))
   chosen = planning.choose(runs, _ROWS.value)
   failed = {} if _TABLE_ONLY.value else _train(chosen, workdir / "runs")
-  from jaxpose import files
-
-  (workdir / "study").mkdir(parents=True, exist_ok=True)
-  with files.locked(workdir / "study" / ".lock"):  # of several workers all come here at once
-    paths = _tabulate(config, runs, workdir / "study")
+  paths = _tabulate(config, runs, workdir / "study")
   print(paths[0].read_text(encoding="utf-8"))
   print("\n".join(f"  {path}" for path in paths))
   for run, why in failed.items():
@@ -104,15 +100,17 @@ def _prepare_data(run, folder, children):
 
 
 def _tabulate(config, runs, out):
-  from jaxpose import study
+  from jaxpose import files, study
   from jaxpose.evaluation import comparison
   from jaxpose.reporting.comparison import write_study
 
+  out.mkdir(parents=True, exist_ok=True)
   outcomes = [study.collect(run) for run in runs]
   columns = [comparison.ALL if count == 0 else count for count in config.paper_labels]
   paper = {row: dict(zip(columns, values.paper)) for row, values in config.rows.items()}
   table = comparison.make_table(outcomes, reference=config.reference, paper=paper)
-  return write_study(out, table, outcomes, reference=config.reference, levelled=config.levelled)
+  with files.locked(out / ".lock"):  # of several workers all come here at once
+    return write_study(out, table, outcomes, reference=config.reference, levelled=config.levelled)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 import errno
+import fcntl
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +32,34 @@ def test_an_error_leaves_what_was_there(tmp_path):
     write()
   assert path.read_text() == "old"
   assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_held_until_its_block_ends(tmp_path):
+  path = tmp_path / ".lock"
+  other = (
+    "import fcntl, sys\n"
+    "try: fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+    "except BlockingIOError: print('kept out')\n"
+    "else: print('let in')\n"
+  )
+
+  def try_it():
+    command = [sys.executable, "-c", other, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+  with files.locked(path) as alone:
+    assert alone
+    assert try_it() == "kept out"
+  assert try_it() == "let in"
+
+
+def test_where_there_are_no_locks_nobody_is_kept_out_and_that_is_said(tmp_path, monkeypatch):
+  def refuse(file, operation):
+    raise OSError(errno.ENOLCK, "no locks available")
+
+  monkeypatch.setattr(fcntl, "flock", refuse)
+  with files.locked(tmp_path / ".lock") as alone:
+    assert not alone
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")

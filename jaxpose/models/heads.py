@@ -21,11 +21,11 @@ class MLP(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-  """Linear layer, blocks x + ReLU(L(ReLU(L(x)))), linear output: 2D pose from weak labels
-  (P2 §3.3; §S.1.1: 3 blocks of 1024).
+  """2D pose from weak labels (P2 §3.3; §S.1.1: 3 blocks of 1024).
 
-  A new network gives 0: nothing norms what the blocks add up, and with random output weights it
-  began some 20 times as far off as the mean pose.
+  A linear layer, blocks x + ReLU(L(ReLU(L(x)))), and a linear output. A new network gives 0:
+  nothing norms what the blocks add up, and with random output weights it began some 20 times as far
+  off as the mean pose.
   """
 
   features: int

@@ -1,6 +1,5 @@
 """What embeddings and poses say of what the method assumes (P2 §4.4, §S.3)."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxpose import files
+from jaxpose import files, provenance
 from jaxpose.data.clock import make_clock
 from jaxpose.data.columns import Index
 from jaxpose.data.index import Dataset
 from jaxpose.data.sampling import evenly_spread
-from jaxpose.embeddings import load_embeddings
+from jaxpose.embeddings import load_splits
 from jaxpose.evaluation import disentanglement, gravity, metrics, pose_distance, protocols
 from jaxpose.pretext import evaluate_pretext
 from jaxpose.reporting import analyses, pretext
@@ -38,13 +37,10 @@ def analyse_run(experiment: Any, *, seed: int = 0, progress: Say = print) -> dic
   Raises:
     FileNotFoundError: nothing was exported, or there is no data.
   """
-  folder = pathlib.Path(experiment.workdir) / "embeddings"
-  split = "test" if (folder / "test.npz").is_file() or (folder / "test").is_dir() else "train"
-  exported = {}
-  for name in ("train", "test"):
-    with contextlib.suppress(FileNotFoundError):
-      exported[name] = load_embeddings(folder, name)
-  found = {"disentanglement": analyse_clusters(load_embeddings(folder, split), split, seed)}
+  exported = load_splits(pathlib.Path(experiment.workdir) / "embeddings")
+  split = "test" if "test" in exported else "train"
+  found: dict[str, Any] = {"weights": provenance.weights_of(exported[split])}
+  found["disentanglement"] = analyse_clusters(exported[split], split, seed)
   pairs = evaluate_pretext(experiment, exported, seed)
   if pairs is not None:
     found["synchronisation"] = pairs

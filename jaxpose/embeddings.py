@@ -120,6 +120,22 @@ def load_embeddings(
   return _load_shards(path)
 
 
+def load_splits(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+  """Arrays of the exports in a run's folder: of "train", then "test", those that there are.
+
+  Raises:
+    FileNotFoundError: there is neither.
+    ValueError: a file is damaged or missing.
+  """
+  found: dict[str, dict[str, Any]] = {}
+  for split in ("train", "test"):
+    with contextlib.suppress(FileNotFoundError):
+      found[split] = load_embeddings(folder, split)
+  if not found:
+    raise FileNotFoundError(f"no exported embeddings in {folder}: launch/export.py writes them")
+  return found
+
+
 def _load_shards(folder: pathlib.Path) -> dict[str, Any]:
   try:
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))

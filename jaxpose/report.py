@@ -1,6 +1,5 @@
 """One HTML file that shows what a run has learned, failures included; it needs no network."""
 
-import contextlib
 import datetime
 import os
 import pathlib
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxpose import analysis, files, provenance
+from jaxpose.embeddings import load_splits
 from jaxpose.evaluation.metrics import metric_name
 from jaxpose.evaluation.probe_records import RESULTS, ProbeResults, load_results
 from jaxpose.evaluation.probe_report import seen_before
@@ -26,7 +26,7 @@ _TRACKS = 8  # timelines and backgrounds of each split
 _THUMBNAILS = 3  # of each kind below a timeline
 _SWAPS = 6  # side of the swap grid
 _POSES = 8
-_PROBE_AGAIN = "launch/probe.py makes those of the exported one."
+_AGAIN = "launch/{}.py makes those of the exported one."
 
 
 def make_report(
@@ -72,7 +72,7 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
     FileNotFoundError: the run has no checkpoint or no exported embeddings.
   """
   workdir = pathlib.Path(experiment.workdir)
-  exported = _load_embeddings(workdir)
+  exported = load_splits(workdir / "embeddings")
   variables = experiment.restore(which)
   render = experiment.make_render(variables)
   decode = experiment.make_decode(variables) if experiment.decodes else None
@@ -92,7 +92,7 @@ def gather_report(experiment: Any, *, which: str, frames: int, seed: int) -> Rep
   evaluated = evaluate_pretext(experiment, exported, seed)
   if evaluated is not None:
     report.pretext = pretext.gather_pretext(evaluated, experiment.dataset, render, size)
-  _add_analyses(report, workdir)
+  _add_analyses(report, workdir, provenance.weights_of(next(reversed(exported.values()))))
   report.summary = _summary(report, experiment, exported, which)
   drawn = which or experiment.config.export.checkpoint
   report.warnings += _other_weights(exported, provenance.digest_weights(variables), drawn)
@@ -121,20 +121,6 @@ def _add_frames(
   report.swaps += [] if grid is None else [grid]
 
 
-def _load_embeddings(workdir: pathlib.Path) -> dict[str, Mapping[str, Any]]:
-  """Exported arrays of each split that there is."""
-  from jaxpose.embeddings import load_embeddings
-
-  folder = workdir / "embeddings"
-  found: dict[str, Mapping[str, Any]] = {}
-  for split in ("train", "test"):
-    with contextlib.suppress(FileNotFoundError):
-      found[split] = load_embeddings(folder, split)
-  if not found:
-    raise FileNotFoundError(f"no embeddings in {folder}: launch/export.py writes them")
-  return found
-
-
 def _add_scores(
   report: Report, experiment: Any, exported: Mapping[str, Mapping[str, Any]], seed: int
 ) -> None:
@@ -157,14 +143,14 @@ def _add_scores(
     report.probe_tables = scores.probe_tables(results)
     if seen := seen_before(results):
       report.warnings.append(seen)
-    if provenance.differ(str(results.settings.get("weights", "")), weights):
-      report.warnings.append(f"The probe's tables are of another checkpoint: {_PROBE_AGAIN}")
+    report.warnings += _of_another("The probe's tables are", results.settings, weights, "probe")
     plot = probe / "label_efficiency.png"
     report.label_plot = plot.read_bytes() if plot.is_file() else None
   if (probe / "regressor.npz").is_file():
     regressor = load_regressor(probe / "regressor.npz")
     if provenance.differ(regressor.weights, weights):
-      report.warnings.append(f"No 3D poses: the regressor is of another checkpoint: {_PROBE_AGAIN}")
+      again = _AGAIN.format("probe")
+      report.warnings.append(f"No 3D poses: the regressor is of another checkpoint: {again}")
       return
     report.skeleton = regressor.skeleton
     report.poses = scores.gather_poses(
@@ -178,21 +164,32 @@ def _add_scores(
     )
 
 
-def _add_analyses(report: Report, workdir: pathlib.Path) -> None:
-  """Errors of 2D keypoints and analyses, where there are any."""
+def _add_analyses(report: Report, workdir: pathlib.Path, weights: str) -> None:
+  """Errors of 2D keypoints and analyses, where there are any; says which are of other weights."""
   for target in (POSE2D, POSE2D_CROP):
     if (workdir / target.folder / RESULTS).is_file():
-      report.probe_tables += scores.probe_tables(load_results(workdir / target.folder))
+      results = load_results(workdir / target.folder)
+      report.probe_tables += scores.probe_tables(results)
+      what = f"The tables in {target.folder} are"
+      report.warnings += _of_another(what, results.settings, weights, "probe")
   folder = workdir / analysis.FOLDER
   if (folder / analysis.JSON).is_file():
     path = folder / analysis.JSON
     try:
       found = {k: v for k, v in files.load_json(path).items() if k != "synchronisation"}
+      report.warnings += _of_another("The analyses are", found, weights, "analyse")
       report.analyses = analyses.analysis_tables(found)
     except (LookupError, TypeError, ValueError) as error:
       raise ValueError(f"{path} is damaged ({error!r}): run launch/analyse.py again") from error
     plot = folder / analysis.PLOT
     report.distance_plot = plot.read_bytes() if plot.is_file() else None
+
+
+def _of_another(what: str, made: Mapping[str, Any], weights: str, program: str) -> list[str]:
+  """Says that something was made of other weights than what is exported."""
+  if not provenance.differ(str(made.get("weights", "")), weights):
+    return []
+  return [f"{what} of another checkpoint: {_AGAIN.format(program)}"]
 
 
 def _summary(

@@ -125,11 +125,13 @@ def test_a_run_is_analysed_from_the_command_line(tmp_path, dives):
   config = dsl.get_config("smoke")
   config.data.directory = str(dives)
   Experiment(config, tmp_path).save_config()
-  save_embeddings(tmp_path / "embeddings" / "test.npz", embeddings(3))
+  arrays = embeddings(3) | {"weights": np.array("0123abc")}
+  save_embeddings(tmp_path / "embeddings" / "test.npz", arrays)
   done = run_job("analyse", f"--workdir={tmp_path}")
   assert done.returncode == 0, done.stderr
   found = json.loads((tmp_path / "analysis" / "analysis.json").read_text())
-  assert set(found) == {"disentanglement", "pose_distance", "gravity"}
+  assert set(found) == {"weights", "disentanglement", "pose_distance", "gravity"}
+  assert found["weights"] == "0123abc"
   near, far = (found["pose_distance"][name] for name in ("near_max", "far_min"))
   flags = f"--config.sampling.unit=frames --config.sampling.near_max={near}"
   assert f"suggested: {flags} --config.sampling.far_min={far}\n" in done.stdout

@@ -9,6 +9,7 @@ from jaxpose.embeddings import (
   EmbeddingWriter,
   ShardedArray,
   load_embeddings,
+  load_splits,
   save_embeddings,
 )
 
@@ -47,6 +48,19 @@ def test_shards_hold_what_was_appended(tmp_path, shard_rows):
   assert loaded["sequence_names"][1] == "läuft"
   assert len(list(path.glob("frame-*.npy"))) == -(-23 // shard_rows)
   assert not (tmp_path / "train.partial").exists()
+
+
+def test_the_splits_of_a_run_are_those_that_there_are(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"launch/export\.py"):
+    load_splits(tmp_path)
+  _write(tmp_path / "test", _columns(5), (5,))
+  assert list(load_splits(tmp_path)) == ["test"]
+  _write(tmp_path / "train", _columns(7), (7,), npz_below=10)
+  found = load_splits(tmp_path)
+  assert [(split, len(arrays["frame"])) for split, arrays in found.items()] == [
+    ("train", 7),
+    ("test", 5),
+  ]
 
 
 def test_shards_are_written_as_they_fill_and_read_one_at_a_time(tmp_path):

@@ -194,14 +194,23 @@ def test_what_other_weights_made_is_said_or_left_out(tmp_path):
   assert gathered.poses  # a regressor of an older version, which does not say
   path = tmp_path / "probe" / "regressor.npz"
   save_regressor(path, dataclasses.replace(made_up_run.regressor(), weights="of last"))
-  save_results(tmp_path / "probe", ProbeResults([], [], [], 3, {}, {"weights": "of last"}))
+  for folder in ("probe", "probe2d"):
+    save_results(tmp_path / folder, ProbeResults([], [], [], 3, {}, {"weights": "of last"}))
+  analysis.write_analysis(tmp_path / "analysis", {"weights": "of last"})
   gathered = report.gather_report(experiment, which="", frames=1, seed=0)
   assert not gathered.poses
-  for words in ("No 3D poses: the regressor is of another", "tables are of another checkpoint"):
-    assert any(words in text for text in gathered.warnings)
+  for words in (
+    "No 3D poses: the regressor is of another",
+    "The probe's tables are of another checkpoint",
+    "The tables in probe2d are of another checkpoint: launch/probe.py",
+    "The analyses are of another checkpoint: launch/analyse.py",
+  ):
+    assert any(words in text for text in gathered.warnings), words
   experiment = make_run(tmp_path, weights=drawn)
   save_regressor(path, dataclasses.replace(made_up_run.regressor(), weights=drawn))
-  save_results(tmp_path / "probe", ProbeResults([], [], [], 3, {}, {"weights": drawn}))
+  for folder in ("probe", "probe2d"):
+    save_results(tmp_path / folder, ProbeResults([], [], [], 3, {}, {"weights": drawn}))
+  analysis.write_analysis(tmp_path / "analysis", {"weights": drawn})
   gathered = report.gather_report(experiment, which="", frames=1, seed=0)
   assert gathered.warnings == []
   assert gathered.poses

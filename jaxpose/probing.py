@@ -226,8 +226,9 @@ def score_supervised(
   Writes to `probe` in its workdir: the tables, and `reference.json`, whose row `supervised`, or
   `fine-tuned` where it started from another run, stands in the tables of probes that name it, at
   the number of labels that it learned from. Beside it stands the mean pose of these labels.
-  Frames without a box (config.supervised.crop) cannot be cropped: they are left out, which the
-  progress says. Where none is left there is no row, and no reference.
+  Frames without a box (config.supervised.crop) cannot be cropped: there the mean pose stands in,
+  so that all rows of a table are of the same frames, and the tables say so. Where no frame has one
+  there is no row, and no reference.
 
   Args:
     experiment: a `jaxpose.experiment.Experiment` of the method `supervised`.
@@ -243,16 +244,13 @@ def score_supervised(
   boxed = np.isfinite(frames["box_px"][test.rows]).all(axis=-1)
   if experiment.subject_crop is None:  # the detector finds one in every frame
     boxed = np.ones_like(boxed)
-  if not boxed.all():
-    progress(f"probe: {int((~boxed).sum())} labelled test frames have no box and are left out")
-  true, valid = test.poses_mm[boxed], test.valid[boxed]
-  sequences = protocols.sequence_names(frames, test.rows[boxed])
+  true, valid = test.poses_mm, test.valid
+  sequences = protocols.sequence_names(frames, test.rows)
   labels, seed = experiment.labels.count(), int(experiment.config.seed)
   own = FINE_TUNED if experiment.config.model.start_from else SUPERVISED
-  poses = {
-    probe.MEAN_POSE: np.broadcast_to(experiment.labels.mean_pose_mm, true.shape),
-    own: frames["pose_mm"][test.rows][boxed],
-  }
+  mean = np.broadcast_to(experiment.labels.mean_pose_mm, true.shape)
+  read = np.where(boxed[:, None, None], frames["pose_mm"][test.rows], mean)
+  poses = {probe.MEAN_POSE: mean, own: read}
   records = {}
   for row, predicted in poses.items() if boxed.any() else ():
     scores = metrics.pose_metrics(predicted, true, valid, root=skeleton.root)
@@ -310,10 +308,11 @@ def _count_frames(
     "train_left_out_empty": sum(int((i.labelled & (i.present == EMPTY)).sum()) for i in train),
     "train_left_out_root_unknown": 0,  # those have no weight in training, but aren't counted
     "test": experiment.dataset(TEST).num_frames,
-    "test_labelled": int(boxed.sum()),
+    "test_labelled": len(test.rows),
+    "test_without_box": int((~boxed).sum()),
     "test_left_out_empty": test.left_out_empty,
     "test_left_out_root_unknown": test.left_out_root,
-    "test_also_train": int(np.isin(test.rows[boxed], learned).sum()),
+    "test_also_train": int(np.isin(test.rows, learned).sum()),
   }
 
 

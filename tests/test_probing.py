@@ -110,29 +110,33 @@ class Run:
 def test_a_supervised_network_is_scored_on_the_frames_of_a_probe(tmp_path):
   lines = []
   results = probing.score_supervised(Run(tmp_path), progress=lines.append)
-  # frame 2 has no pose, frame 1 no box; the padded last frame counts once: frames 0, 3, 4
-  assert results.frames["test_labelled"] == 3
+  # frame 2 has no pose; the padded last frame counts once: frames 0, 1, 3, 4
+  assert results.frames["test_labelled"] == 4
   assert results.frames["train_labelled"] == 8  # of which three were learned from
   assert results.frames["train"] == 2 * 6  # those of `data.also`, too
   assert results.frames["train_left_out_empty"] == 2 * 1
   assert results.rows == ["mean pose", "supervised"]
   assert results.label_counts == [3]
-  found = results.of("supervised", 3, metric_name("MPJPE", 3))
-  np.testing.assert_allclose(found, (0 + 100 + 400) / 3)
-  np.testing.assert_allclose(results.of("supervised", 3, metric_name("N-MPJPE", 3)), 0, atol=1e-6)
   mean = results.of("mean pose", 3, metric_name("MPJPE", 3))
   np.testing.assert_allclose(mean, (0 + 10 + 100) / 3)
+  # frame 1 has no box, and so the mean pose
+  found = results.of("supervised", 3, metric_name("MPJPE", 3))
+  np.testing.assert_allclose(found, (3 * (0 + 100 + 400) / 3 + mean) / 4)
+  scaled = [results.of(row, 3, metric_name("N-MPJPE", 3)) for row in results.rows]
+  np.testing.assert_allclose(scaled[1], scaled[0] / 4)
+  assert "1 of the test frames have no box" in (tmp_path / "probe" / "results.md").read_text()
   reference = load_reference(tmp_path / "probe" / "reference.json")
   assert reference.record == next(r for r in results.records if r.row == "supervised")
   # frame 0 is of the first sequence, frames 3 and 4 are of the second
-  assert results.settings["test_sequences"] == {"jump": 2, "walk": 1}
-  np.testing.assert_allclose(list(reference.record.sequences_mm.values()), [0, 0], atol=1e-4)
+  assert results.settings["test_sequences"] == {"jump": 2, "walk": 2}
   by_sequence = results.records[0].sequences_mm  # the mean pose's, the same for equal frames
   assert by_sequence["jump"] == by_sequence["walk"] > 1
+  own = reference.record.sequences_mm
+  np.testing.assert_allclose([own["jump"], own["walk"]], [0, by_sequence["walk"] / 2], atol=1e-4)
   assert (reference.record.labels, reference.record.seed) == (3, 3)
-  assert (reference.num_joints, reference.test_frames) == (3, 4)  # a probe scores frame 1 too
+  assert (reference.num_joints, reference.test_frames) == (3, 4)
   assert "| 3 | supervised |" in (tmp_path / "probe" / "results.md").read_text()
-  assert "0.000 of the mean pose's" in lines[-1]
+  assert "0.250 of the mean pose's" in lines[-1]
 
 
 def test_a_network_that_started_from_another_run_has_a_row_of_its_own(tmp_path):
@@ -142,8 +146,8 @@ def test_a_network_that_started_from_another_run_has_a_row_of_its_own(tmp_path):
   results = probing.score_supervised(run, progress=lines.append)
   assert results.rows == ["mean pose", "fine-tuned"]
   assert load_reference(tmp_path / "probe" / "reference.json").record.row == "fine-tuned"
-  # errors 0, 100 and 400 mm: over three joints, over two, and 3/2 of the former
-  said = "MPJPE in mm: 166.7 (3 joints), 250.0 (2 joints without root), 250.0 (3 joints x3/2)"
+  # errors 0, 100, 400 and, of the mean pose, 110/3 mm: over three joints, over two, 3/2 of these
+  said = "MPJPE in mm: 134.2 (3 joints), 201.2 (2 joints without root), 201.2 (3 joints x3/2)"
   assert f"probe: {said}" in lines
   for name in ("N-MPJPE", "P-MPJPE"):
     (line,) = (line for line in lines if line.startswith(f"probe: {name} in mm:"))
@@ -171,34 +175,17 @@ def test_scores_of_training_frames_are_called_so(tmp_path):
   run = Run(tmp_path)
   assert probing.score_supervised(run).frames["test_also_train"] == 0
   run.splits["test"] = "train"  # own videos without a split for testing
-  assert probing.score_supervised(run).frames["test_also_train"] == 3
+  assert probing.score_supervised(run).frames["test_also_train"] == 4
   assert "training frames too" in (tmp_path / "probe" / "results.md").read_text()
-  run.labels.learned = np.array([0, 1])  # the labels of one subject; of the two frame 0 is scored
-  assert probing.score_supervised(run).frames["test_also_train"] == 1
+  run.labels.learned = np.array([0, 1])  # the labels of one subject; both are scored
+  assert probing.score_supervised(run).frames["test_also_train"] == 2
 
 
 def test_the_detector_finds_a_box_in_every_test_frame(tmp_path):
   run = Run(tmp_path)
   run.subject_crop = None
   results = probing.score_supervised(run, progress=lambda line: None)
-  assert results.frames["test_labelled"] == 4  # frame 1 too, which has no true box
-
-
-def test_test_frames_without_a_box_are_said(tmp_path):
-  run = Run(tmp_path)
-  batches = run.frame_batches
-
-  def known(split):
-    for batch in batches(split):
-      yield batch | {"present": np.ones(3, int)}
-
-  run.frame_batches = known
-  lines = []
-  results = probing.score_supervised(run, progress=lines.append)
-  assert results.frames["test_labelled"] == 3
-  assert any("1 labelled test frames have no box" in line for line in lines)
-  # but the data have four, which a probe will score
-  assert load_reference(tmp_path / "probe" / "reference.json").test_frames == 4
+  assert results.frames["test_without_box"] == 0  # nor is frame 1, which has no true box
 
 
 def test_frames_whose_joints_are_known_need_no_box_drawn_around_them(tmp_path):
@@ -211,7 +198,7 @@ def test_frames_whose_joints_are_known_need_no_box_drawn_around_them(tmp_path):
 
   run.frame_batches = with_joints
   found = probing.score_supervised(run)
-  assert found.frames["test_labelled"] == 4  # frame 1 too, around which nobody drew a box
+  assert found.frames["test_without_box"] == 0  # nor frame 1, around which nobody drew a box
 
 
 def _export(folder):

@@ -57,6 +57,11 @@ def markdown_table(results: ProbeResults) -> str:
     f"{frames['test_left_out_root_unknown']} test.",
     "",
   ]
+  if unread := frames.get("test_without_box"):
+    lines += [
+      f"{unread} of the test frames have no box: there the mean pose stands in.",
+      "",
+    ]
   if seen := seen_before(results):
     lines += [seen, ""]
   if not results.records:

@@ -42,12 +42,9 @@ def synthetic_people():
   """Embedded people, 12 frames/s and 26 frames a take: gaps of 0.25 s to 2 s.
 
   Hardware, time: one core of an AMD EPYC takes 13 steps/s.
-  Measured (2026-11-21, seed 0): with --config.training.steps=3000
-  --config.training.validation_batches=20 right on 62 % of validation's
-  pairs whether synchronised, on 59 % whether flipped, and rising (500 steps: 48 and 53 %).
-  The whole run: 66 % of pairs that are 8 frames apart, 73 % of 14 frames (the test's people: 65 and
-  70 %); a probe of all labels 122.6 mm (2026-11-22, the row pretext_sync_flip of
-  configs/study.py:sync_flip).
+  Measured (2026-11-22, seed 0, the row pretext_sync_flip of configs/study.py:sync_flip): whether
+  synchronised is right on 66 % of validation's pairs that are 8 frames apart, on 73 % of 14 frames
+  (the test's people: 65 and 70 %); a probe of all labels 122.6 mm.
   """
   config = _small(dsl.synthetic_people())
   config.training.steps = 9_000

@@ -12,7 +12,7 @@ from jaxpose.crops import DIFFERENCE, LABELS
 from jaxpose.data.clock import pick, uniform
 from jaxpose.data.subjects import labelled_boxes, subject_boxes
 
-_DRAW = 50  # stream of random numbers
+_DRAW = 60  # stream of random numbers, of its own among those of data/
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

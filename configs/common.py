@@ -276,10 +276,12 @@ def _training() -> ConfigDict:
   training.profile_steps = ()  # first and last step of a trace in the run's folder profile
   # The papers' criterion: reconstruction. It counts once no loss weight changes any more.
   training.best_by = "pixel"
-  # Warnings of collapse: mean box scale at a bound, empty masks; at most once in so many steps.
+  # Warnings of collapse, at most once in so many steps: mean box scale at a bound, empty masks, and
+  # vectors whose deviation is less than this share of their size (0.3 to 0.9 are usual).
   training.box_scale_low = 0.22
   training.box_scale_high = 0.98
   training.mask_max_low = 0.05
+  training.vector_spread_low = 0.1
   training.warn_every = 1_000
   return training
 

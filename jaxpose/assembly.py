@@ -17,7 +17,8 @@ _NOT_FINGERPRINTED = ("export", "probe", "report", "name")
 _NOT_FINGERPRINTED_OF = {
   "data": ("workers", "prefetch", "directory", "path"),
   "training": ("steps", "log_every", "checkpoint_every", "validate_every", "keep_checkpoints")
-  + ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low", "profile_steps"),
+  + ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low", "vector_spread_low")
+  + ("profile_steps",),
 }
 
 

@@ -341,11 +341,12 @@ def make_run_settings(
 
 
 def make_watches(config: ConfigDict) -> Any:
-  """The warnings of section `training`: none of a box or mask that no method looks at."""
+  """The warnings of section `training`: none of what no method looks at."""
   from jaxpose.training.monitor import make_collapse_watches
 
   names = tuple(config.methods)
-  looking = [name for name in names if name in ("dsl", "drnet", "nsd")]
+  whole = [name for name in names if name in ("dsl", "drnet", "nsd")]
+  looking = whole or [name for name in names if name == "mv_css"]  # whole frames, undecoded
   if not looking:
     return ()
   prefix = "" if looking[0] == names[0] else f"{looking[0]}/"  # see `methods.combined.combine`
@@ -354,9 +355,19 @@ def make_watches(config: ConfigDict) -> Any:
     box_scale_low=training.box_scale_low,
     box_scale_high=training.box_scale_high,
     mask_max_low=training.mask_max_low,
+    vector_spread_low=training.vector_spread_low,
   )
-  box, mask = (dataclasses.replace(w, summary=prefix + w.summary) for w in watches)
-  return ((box,) if config.model.detector else ()) + ((mask,) if config.scene.decode else ())
+  looked_at = {
+    "box_scale_mean": whole and config.model.detector,
+    "mask_max_mean": whole and config.scene.decode,
+    "time_variant_spread": True,
+    "time_invariant_spread": config.model.time_invariant,
+  }
+  return tuple(
+    dataclasses.replace(watch, summary=prefix + watch.summary)
+    for watch in watches
+    if looked_at[watch.summary]
+  )
 
 
 def loss_weight(name: str, weight: Any, section: str = "loss_weights") -> Any:

@@ -378,27 +378,33 @@ def test_loss_weights_are_numbers_or_pieces():
       building.loss_weight("dsl", weight)
 
 
-def test_boxes_are_watched_where_there_is_a_detector():
+def test_boxes_masks_and_vectors_are_watched_where_they_are_learned():
   changes = {"training.box_scale_low": 0.3, "training.box_scale_high": 0.9}
-  changes["training.mask_max_low"] = 0.04
-  box, mask = building.make_watches(make_config(**changes))
+  changes |= {"training.mask_max_low": 0.04, "training.vector_spread_low": 0.07}
+  box, mask, variant, invariant = building.make_watches(make_config(**changes))
   assert (box.summary, box.low, box.high) == ("box_scale_mean", 0.3, 0.9)
   assert (mask.summary, mask.low) == ("mask_max_mean", 0.04)
-  (only,) = building.make_watches(make_config(**changes, **{"model.detector": ""}))
-  assert only == mask
-  (only,) = building.make_watches(make_config(**changes, **{"scene.decode": False}))
-  assert only == box
+  assert (variant.summary, variant.low) == ("time_variant_spread", 0.07)
+  assert (invariant.summary, invariant.low) == ("time_invariant_spread", 0.07)
+
+  def watched(**more):
+    return building.make_watches(make_config(**changes | more))
+
+  assert watched(**{"model.detector": ""}) == (mask, variant, invariant)
+  assert watched(**{"scene.decode": False}) == (box, variant, invariant)
+  assert watched(**{"model.time_invariant": 0}) == (box, mask, variant)
   for name in ("drnet", "nsd"):
-    assert len(building.make_watches(make_config(**changes, methods=(name,)))) == 2
+    assert len(watched(methods=(name,))) == 4
+  assert watched(methods=("mv_css",)) == (variant, invariant)
   assert building.make_watches(make_config(supervised)) == ()
   # of the first that looks, under the name that `combine` gives to what it says
   for names, prefix in (
     (("dsl", "sync_flip"), ""),
     (("sync_flip", "nsd"), "nsd/"),
-    (("sync_flip", "dsl", "nsd"), "dsl/"),
+    (("mv_css", "dsl", "nsd"), "dsl/"),
   ):
-    found = [w.summary for w in building.make_watches(make_config(**changes, methods=names))]
-    assert found == [f"{prefix}box_scale_mean", f"{prefix}mask_max_mean"]
+    found = [watch.summary for watch in watched(methods=names)]
+    assert found == [prefix + w.summary for w in (box, mask, variant, invariant)]
 
 
 # --- weights from files ------------------------------------------------------------------------

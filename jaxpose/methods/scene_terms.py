@@ -145,7 +145,16 @@ def summaries(out: dict[str, Array]) -> dict[str, Array]:
   if "mask_frame" in out:
     found["mask_max_mean"] = jnp.mean(out["mask_max"])
     found["mask_area"] = jnp.mean(out["mask_frame"])
+  for name in ("time_variant", "time_invariant"):
+    if name in out and out[name].shape[1]:
+      found[f"{name}_spread"] = _relative_spread(out[name])
   return found
+
+
+def _relative_spread(vectors: Float[Array, "N D"]) -> Float[Array, ""]:
+  """√(Σ variance / Σ mean square), from 0, one vector for all frames, to 1, vectors around zero."""
+  power = parallel.pmean(jnp.mean(vectors**2, axis=0)).sum()
+  return jnp.sqrt(jnp.sum(_spread(vectors) ** 2) / jnp.maximum(power, 1e-12))
 
 
 def _spread(values: Float[Array, "N K"]) -> Float[Array, " K"]:

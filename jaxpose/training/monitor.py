@@ -92,13 +92,15 @@ class Watch:
 
 
 def make_collapse_watches(
-  *, box_scale_low: float, box_scale_high: float, mask_max_low: float
+  *, box_scale_low: float, box_scale_high: float, mask_max_low: float, vector_spread_low: float
 ) -> tuple[Watch, ...]:
-  """Warnings of the two ways in which detection collapses.
+  """Warnings of the two ways in which detection collapses, and of vectors that say nothing.
 
   Args:
     box_scale_low, box_scale_high: where `box_scale_mean` counts as being at its bound.
     mask_max_low: where `mask_max_mean` counts as an empty mask.
+    vector_spread_low: where `time_variant_spread` and `time_invariant_spread` count as one vector
+      for all frames.
   """
   return (
     Watch(
@@ -112,6 +114,15 @@ def make_collapse_watches(
       mask_max_low,
       math.inf,
       "the masks are empty: everything is taken from the background",
+    ),
+    *(
+      Watch(
+        f"{name}_spread",
+        vector_spread_low,
+        math.inf,
+        f"the {name.replace('_', '-')} vectors are nearly the same for all frames",
+      )
+      for name in ("time_variant", "time_invariant")
     ),
   )
 

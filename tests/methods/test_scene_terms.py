@@ -86,6 +86,20 @@ def test_summaries_tell_how_large_boxes_are_and_how_they_differ():
   )
 
 
+def test_summaries_tell_how_vectors_differ_for_their_size():
+  out = {"box": jnp.zeros((2, 4))}
+  out["time_variant"] = jnp.array([[1.0, 2.0], [3.0, 2.0]])  # variances 1 and 0, squares 5 and 4
+  out["time_invariant"] = jnp.zeros((2, 0))
+  found = scene_terms.summaries(out)
+  assert float(found["time_variant_spread"]) == pytest.approx((1 / 9) ** 0.5)
+  assert "time_invariant_spread" not in found
+  out["time_invariant"] = jnp.zeros((2, 3))
+  assert float(scene_terms.summaries(out)["time_invariant_spread"]) == 0
+  apart = {name: value[:, None] for name, value in out.items()}  # one on each device
+  found = jax.vmap(scene_terms.summaries, axis_name=parallel.AXIS)(apart)
+  np.testing.assert_allclose(found["time_variant_spread"], [(1 / 9) ** 0.5] * 2, rtol=1e-6)
+
+
 def test_boxes_of_different_devices_are_spread_too():
   box = jnp.array([[[0.2, 0.4, 0.0, 0.1]], [[0.4, 0.4, 0.2, 0.1]]])  # one on each device
   found = jax.vmap(lambda own: scene_terms.summaries({"box": own}), axis_name=parallel.AXIS)(box)

@@ -99,24 +99,32 @@ def test_what_is_not_finite_is_named(loss, norm, words):
 
 
 def test_collapse_is_said_but_not_at_every_line():
-  watches = make_collapse_watches(box_scale_low=0.25, box_scale_high=0.95, mask_max_low=0.1)
+  watches = make_collapse_watches(
+    box_scale_low=0.25, box_scale_high=0.95, mask_max_low=0.1, vector_spread_low=0.2
+  )
   warner = Warner(watches, every=100)
+  fine = {"box_scale_mean": 0.5, "mask_max_mean": 0.5}
+  fine |= {"time_variant_spread": 0.5, "time_invariant_spread": 0.5}
 
-  def check(step, scale, mask):
-    means = {"summaries/box_scale_mean": scale, "summaries/mask_max_mean": mask}
+  def check(step, **changes):
+    means = {f"summaries/{name}": value for name, value in (fine | changes).items()}
     return warner.check(step, means)
 
-  assert check(10, 0.5, 0.5) == []
-  (line,) = check(20, 0.97, 0.5)
+  assert check(10) == []
+  (line,) = check(20, box_scale_mean=0.97)
   assert "WARNING step 20: the boxes sit at a bound" in line
   assert "0.97" in line
-  assert check(110, 0.97, 0.5) == []
-  assert len(check(120, 0.21, 0.05)) == 2
-  assert check(130, 0.21, 0.05) == []
+  assert check(110, box_scale_mean=0.97) == []
+  assert len(check(120, box_scale_mean=0.21, mask_max_mean=0.05)) == 2
+  assert check(130, box_scale_mean=0.21, mask_max_mean=0.05) == []
+  (line,) = check(140, time_invariant_spread=0.19)
+  assert "WARNING step 140: the time-invariant vectors are nearly the same" in line
+  (line,) = check(150, time_variant_spread=0.19)
+  assert "the time-variant vectors are nearly the same" in line
   with pytest.raises(
     ValueError, match=r"no summary 'mask_max_mean'; it gives \['box_scale_mean'\]"
   ):
-    warner.check(140, {"summaries/box_scale_mean": 0.5})
+    warner.check(160, {"summaries/box_scale_mean": 0.5})
 
 
 def test_speed_leaves_out_pauses(monkeypatch):

@@ -196,11 +196,16 @@ def _other_feature(outcome: Outcome, first: Outcome) -> list[str]:
 
 
 def _kind(results: ProbeResults | None) -> dict[str, Any]:
-  """What must be equal for two probes to be compared; a supervised network has no fit."""
+  """What must be equal for two probes to be compared; a supervised network has its own labels."""
   assert results is not None
   settings = results.settings
   found = {"skeleton": settings["skeleton"]} if "skeleton" in settings else {}
-  return found | settings.get("fit", {}) | {"joints": results.num_joints}
+  found |= {"joints": results.num_joints}
+  if "fit" not in settings:
+    return found
+  found |= settings["fit"] | {"labelled frames": results.frames["train_labelled"]}
+  names = ("subjects", "labels")
+  return found | {name: settings[name] for name in names if name in settings}
 
 
 def _primary(results: ProbeResults) -> str:

@@ -84,6 +84,8 @@ def run_probe(
     "target": target.name,
     "skeleton": skeleton.name,
     "data": _digest(train_embeddings, test_embeddings, feature, train, test),
+    "labels": _digest({}, {}, feature, train, test),
+    "subjects": list(subjects),
     "weights": str(first_train.get("weights", "")),
     "test_sequences": protocols.count_sequences(sequences),
   }

@@ -95,16 +95,31 @@ def test_records_without_errors_of_sequences_are_not_tested():
   [
     ({"fit": {**made_up_study.FIT, "steps": 8}}, "steps 8"),
     ({"skeleton": "four"}, "skeleton four"),
+    ({"subjects": ["S1"]}, "subjects ['S1'], that of dsl []"),
+    ({"labels": "a table's"}, "labels a table's"),
   ],
 )
 def test_a_probe_of_another_kind_is_left_out_and_named(change, word):
   outcomes = made_up_study.whole()
+  for other in outcomes[:-1]:  # the last is a supervised network
+    other.results.settings.update({"subjects": [], "labels": "all"})
   outcomes[0].results.settings.update(change)
   table, lines = _lines(outcomes)
   assert "ae" not in lines
   (problem,) = table.problems
   assert problem.startswith("ae, seed 0: left out")
   assert word in problem
+
+
+def test_a_probe_of_fewer_labels_is_not_taken_for_one_of_all():
+  outcomes = made_up_study.whole()
+  outcomes[0].results.frames["train_labelled"] = 20  # of all that it had
+  table, lines = _lines(outcomes)
+  assert "ae" not in lines
+  (problem,) = table.problems
+  assert "its probe had labelled frames 20, that of dsl 400" in problem
+  outcomes[-1].results.frames["train_labelled"] = 500  # what it learns from may be of more data
+  assert "supervised" in _lines(outcomes)[1]
 
 
 def test_a_probe_of_another_feature_is_compared_and_named():

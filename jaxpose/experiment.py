@@ -314,7 +314,7 @@ class Experiment:
     return checkpoint.restore_for_inference(self.workdir, which or self.config.export.checkpoint)
 
   def random_variables(self, trained: Variables) -> Variables:
-    """The trained detector with an encoder and decoder as they were initialised.
+    """The trained detector with an encoder and decoder of random weights, not those of a file.
 
     The baseline sees the same crops, and its batch norm, where it has any, is calibrated: the
     running statistics are those of `CALIBRATION_BATCHES` training batches, of falls no more than in
@@ -323,9 +323,7 @@ class Experiment:
     from jaxpose.untrained import calibrate, first_variables
 
     with self._batches("train", self.config.seed, None, settled=True) as batches:
-      start = building.load_weights(
-        self.config, first_variables(self._trained_method, self.config.seed, next(batches))
-      )
+      start = first_variables(self._trained_method, self.config.seed, next(batches))
       return calibrate(self._trained_method, start, trained, batches, CALIBRATION_BATCHES)
 
   def make_embed(self, variables: Variables) -> Callable[[Batch], dict[str, np.ndarray]]:

@@ -7,7 +7,7 @@ import pytest
 from tiny_data import open_tiny
 
 from configs import ablations, dsl, mv_css, nsd, supervised, sync_flip
-from jaxpose import batch_configs, label_choice, parallel
+from jaxpose import batch_configs, building, label_choice, parallel
 from jaxpose.experiment import Experiment
 from jaxpose.methods.nsd import rotate_between_views
 
@@ -99,6 +99,13 @@ def test_the_random_encoder_sees_the_trained_detectors_crops(trained):
   assert not all(jax.tree.leaves(other))
 
 
+def test_the_random_encoder_has_no_weights_of_a_file(trained, monkeypatch):
+  read = []
+  monkeypatch.setattr(building, "load_weights", lambda config, variables: read.append(config))
+  trained.random_variables(trained.restore("last"))
+  assert not read
+
+
 def test_batch_norm_of_the_random_encoder_is_calibrated_on_training_frames(config, tmp_path):
   other = config.copy_and_resolve_references()
   other.model.backbone.norm = "batch"
@@ -160,7 +167,8 @@ def test_the_fingerprint_changes_with_what_is_learned_and_not_with_its_length(co
     falling = {"optimiser.schedule": schedule}
     assert print_of(**falling) != print_of(**falling, **{"training.steps": 7})
   # what is only warned of
-  for name in ("warn_every", "box_scale_low", "box_scale_high", "mask_max_low"):
+  lowest = ("box_scale_low", "mask_max_low", "vector_spread_low")
+  for name in (*lowest, "box_scale_high", "warn_every"):
     assert print_of(**{f"training.{name}": 1}) == own
   assert print_of(**{"training.profile_steps": (3, 4)}) == own
   assert print_of(**{"sampling.near_max": 7.0}) != own

@@ -161,12 +161,15 @@ def labels():
   """P2 §4.5 and Fig. 9, figures there as plots: DSL with 2D labels, fine-tuning from DSL.
 
   Networks of the rows `fine_tuned_COUNT` are trained end to end on so many labels from DSL's
-  encoder, of `supervised_COUNT` from random weights.
+  encoder, of `supervised_COUNT` from random weights. The probe of `dsl_pose2d_read` has the
+  predicted joints beside the vectors.
   """
   config = synthetic_sessions()
   known = config.rows
   config.rows = ConfigDict({"dsl": known.dsl, "supervised": known.supervised})
-  config.rows.dsl_pose2d = row("configs/dsl.py:synthetic_sessions", "scene.pose2d=True")
+  with_joints = ("configs/dsl.py:synthetic_sessions", "scene.pose2d=True")
+  config.rows.dsl_pose2d = row(*with_joints)
+  config.rows.dsl_pose2d_read = row(*with_joints, "probe.features=time_variant_pose2d")
   overrides = known.supervised.overrides
   config.rows.fine_tuned = row(known.supervised.file, *overrides, start_from="dsl")
   for count in (100, 500, 2_000, 8_000):

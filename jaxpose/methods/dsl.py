@@ -54,8 +54,10 @@ def build_dsl(
     raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, not {options.contrast!r}")
   names = scene_terms.term_names(scene, seen, perceptual=perceptual is not None)
   names += [] if options.contrast == "none" else [options.contrast]
-  if not seen.decode and options.contrast == "none":
-    raise ValueError("neither a reconstruction nor a contrast: there is nothing to learn from")
+  if not seen.decode and options.contrast == "none" and seen.head is None:
+    raise ValueError(
+      "neither a reconstruction nor a contrast nor 2D joints: there is nothing to learn from"
+    )
   groups = scene_method.parameter_groups(scene, seen)
   return SceneMethod(
     init=functools.partial(scene_method.init, scene, seen, perceptual),

@@ -14,7 +14,7 @@ from scenes import (
   random_detector,
 )
 
-from jaxpose.methods import scene_method
+from jaxpose.methods import scene_method, weak_labels
 from jaxpose.methods.dsl import DslOptions, build_dsl
 from jaxpose.models.perceptual import PerceptualFeatures
 
@@ -284,6 +284,9 @@ def test_what_cannot_learn_is_an_error():
   nothing = dataclasses.replace(OPTIONS, contrast="none")
   with pytest.raises(ValueError, match="nothing to learn from"):
     build_dsl(build_tiny_scene(), dataclasses.replace(SEEN, decode=False), nothing, None)
+  joints = dataclasses.replace(SEEN, decode=False, head=weak_labels.Head(8, 1))
+  found = build_dsl(build_tiny_scene(), joints, nothing, None)  # P2 §4.5: a backbone's features
+  assert "pose2d" in found.objectives["dsl"].terms
   unknown = dataclasses.replace(OPTIONS, contrast="cosine")
   with pytest.raises(ValueError, match="contrast must be one of dsl, css, none, not 'cosine'"):
     build_dsl(build_tiny_scene(), SEEN, unknown, None)

@@ -45,7 +45,7 @@ def analyse_run(experiment: Any, *, seed: int = 0, progress: Say = print) -> dic
   if pairs is not None:
     found["synchronisation"] = pairs
   unit = str(experiment.config.sampling.unit)
-  found |= _analyse_data(experiment.dataset("train"), unit, progress)
+  found |= _analyse_data(experiment.dataset("train"), unit, progress, experiment.image_size)
   write_analysis(experiment.workdir / FOLDER, found)
   return found
 
@@ -58,18 +58,20 @@ def analyse_data(
   Raises:
     ValueError: an unknown unit, or there is neither a 3D pose nor a fall to look at.
   """
-  found = _analyse_data(dataset, unit, progress)
+  found = _analyse_data(dataset, unit, progress, None)
   if not found:
     raise ValueError(f"{dataset.directory}: no two 3D poses of a track and no fall: nothing to say")
   write_analysis(pathlib.Path(out), found)
   return found
 
 
-def _analyse_data(dataset: Dataset, unit: str, progress: Say) -> dict[str, Any]:
+def _analyse_data(
+  dataset: Dataset, unit: str, progress: Say, image_size: tuple[int, int] | None
+) -> dict[str, Any]:
   found = {}
   parts = {"pose_distance": lambda: analyse_distances(dataset, unit)}
   if dataset.index.falling.any():
-    parts["gravity"] = lambda: analyse_falls(dataset)
+    parts["gravity"] = lambda: analyse_falls(dataset, image_size)
   for name, analyse in parts.items():
     try:
       found[name] = analyse()
@@ -125,21 +127,24 @@ def analyse_distances(dataset: Dataset, unit: str) -> dict[str, Any]:
   }
 
 
-def analyse_falls(dataset: Dataset) -> dict[str, Any]:
+def analyse_falls(dataset: Dataset, image_size: tuple[int, int] | None = None) -> dict[str, Any]:
   """How constant the acceleration of falls is: of exact falls by angle, and of the true boxes.
 
   Exact falls are as far away as the data's people are, in the median, seen by its first camera with
   a known K, at the frame rate of its first fall.
 
+  Args:
+    image_size: height and width in px that frames are brought to; None: their own.
+
   Raises:
-    ValueError: falling frames have no box, no pose or no camera.
+    ValueError: falling frames have no box, no pose or no camera; or they differ in size.
   """
   index = dataset.index
   ids = whole_tracks(index, index.falling, FALLING)
-  size = dataset.output_size(None)
+  size = dataset.output_size(image_size)
   columns: dict[str, list[np.ndarray]] = {"box_px": [], "pose3d_mm": [], "K": []}
   for start in range(0, len(ids), 64):
-    frames = dataset.read(ids[start : start + 64], with_labels=True)
+    frames = dataset.read(ids[start : start + 64], image_size=size, with_labels=True)
     for name, parts in columns.items():
       parts.append(frames[name])
   boxes, poses, cameras = (np.concatenate(columns[name]) for name in columns)

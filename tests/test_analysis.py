@@ -78,6 +78,8 @@ def test_falls_are_as_far_away_as_the_people(dives):
   gravity = frames["K"][0, 1, 1] * 9810 / depth
   np.testing.assert_allclose(first["acceleration_px_s2"], gravity, rtol=1e-5)
   assert first["drift"] < 1e-9
+  half = analysis.analyse_falls(dataset, tuple(side // 2 for side in dataset.frame_size))
+  np.testing.assert_allclose(half["exact"][0]["acceleration_px_s2"], gravity / 2, rtol=1e-5)
   # the box of a diver who turns and folds is far less regular than the fall of its centre
   assert found["boxes"]["loss"] > 100 * max(line["loss"] for line in found["exact"])
 

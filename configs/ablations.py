@@ -102,11 +102,13 @@ def dsl_full(config):
 
 
 def dsl_p1(config):
-  """P1's choices: L1, no perceptual loss, no jitter, {r, n} swapped with {in, a}."""
+  """P1's choices: L1, no perceptual loss, no jitter, {r, n} swapped with {in, a}; DSL's weight."""
   config.scene.pixel_loss = "l1"
   config.scene.swap = "pairs"
   config.scene.jitter = False
   config.loss_weights.perceptual = (0.0,)
+  if config.name == "diving":  # P1 §S.2
+    config.loss_weights.dsl = tuple((at, 0.1 * w) for at, w in _steps(config.loss_weights.dsl))
 
 
 def drnet(config):

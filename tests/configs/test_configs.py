@@ -107,6 +107,15 @@ def test_whole_frames_are_contrasted_from_the_first_step_on():
       assert config.loss_weights.dsl == (last[1] if isinstance(last, tuple) else last,)
 
 
+def test_p1_weighs_dsl_less_on_divers():
+  weights = {
+    base: ablations.get_config(f"dsl_p1@{base}").loss_weights.dsl[-1]
+    for base in ("diving", "human36m")
+  }
+  assert weights["human36m"] == 0.1
+  assert weights["diving"] == (5_000, pytest.approx(0.01))
+
+
 def test_nsd_has_priors_where_dsl_has_gravity():
   for base in ("diving", "synthetic_dives"):
     assert dsl.get_config(base).sampling.gravity[0][1] > 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import files
+from jaxpose import assembly, files
 from jaxpose.evaluation.comparison import Outcome
 from jaxpose.evaluation.probe_records import RESULTS, load_results
 from jaxpose.experiment import CONFIG_FILE, Experiment
@@ -265,7 +265,8 @@ def collect(run: Run) -> Outcome:
     if Experiment(run.config, run.workdir).detects:
       iou = _median_iou(run.workdir / "embeddings")
   feature = str(run.config.probe.features)
-  return Outcome(run.row, run.seed, run.steps, term, curve, results, iou, feature)
+  frames = run.steps * run.config.batch_size * assembly.frames_per_example(run.config)
+  return Outcome(run.row, run.seed, run.steps, term, curve, results, iou, feature, frames)
 
 
 def _median_iou(folder: pathlib.Path) -> float | None:

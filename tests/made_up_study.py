@@ -37,7 +37,7 @@ def results(records, *, total=400, rows=None, frames=60, **settings):
 
 
 def outcome(row, seed, found, *, steps=100, curve=([80.0, 100.0], [1.0, 1.0]), iou=None, term="px"):
-  return Outcome(row, seed, steps, term, curve, found, iou)
+  return Outcome(row, seed, steps, term, curve, found, iou, frames=32 * steps)
 
 
 def whole():

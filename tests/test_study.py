@@ -169,6 +169,7 @@ def test_what_a_run_has_left_is_collected(tmp_path):
   (run.workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
   found = study.collect(run)
   assert (found.row, found.seed, found.steps, found.term) == ("dsl", 0, 20, "pixel")
+  assert found.frames == 20 * run.config.batch_size * 4
   assert found.curve == ([10.0], [0.5])
   assert (found.results, found.iou) == (None, None)
   _finish(run)

@@ -29,6 +29,7 @@ class Outcome:
     results: of its probe, None while it has not finished.
     iou: median IoU of the boxes that it finds, None without a detector or true boxes.
     feature: what its configuration has the probe read; "" if that is not known.
+    frames: how many its training looks at, those of a run that it starts from not counted.
   """
 
   row: str
@@ -39,6 +40,7 @@ class Outcome:
   results: ProbeResults | None
   iou: float | None
   feature: str = ""
+  frames: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Line:
     iou: median box IoU of each training with a detector.
     falls: how its validation term changed in the last fifth, see `relative_change`; the training
       that fell most. None where one has no such curve.
+    frames: that each training looks at.
   """
 
   row: str
@@ -88,6 +91,7 @@ class Line:
   trained: bool = True
   iou: tuple[float, ...] = ()
   falls: float | None = None
+  frames: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +151,8 @@ def make_table(
     }
     mine = named.get(row, [])
     found = tuple(o.iou for o in mine if o.iou is not None)
-    lines.append(Line(row, seeds[row], cells, bool(mine), found, worst_change(mine)))
+    frames = max((o.frames for o in mine), default=0)
+    lines.append(Line(row, seeds[row], cells, bool(mine), found, worst_change(mine), frames))
   order: list[Column] = sorted({c for line in lines for c in line.cells if isinstance(c, int)})
   if any(ALL in line.cells for line in lines):
     order.append(ALL)

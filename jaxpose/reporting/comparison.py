@@ -57,7 +57,7 @@ def markdown(table: Table, *, reference: str, levelled: float) -> str:
   """The table: a line for each row, three columns for each number of labels, notes below."""
   if not table.lines:
     return "\n".join([*_problems(table), ""])
-  heads = ["row", "trainings"]
+  heads = ["row", "trainings", "frames"]
   for column in table.columns:
     name = f"all ({table.counts['labels']:,})" if column == ALL else f"{column:,}"
     heads += [f"{name} labels", f"÷ {reference} (paper)", "p"]
@@ -67,11 +67,11 @@ def markdown(table: Table, *, reference: str, levelled: float) -> str:
     f" {table.counts['sequences']} sequences.",
     "",
     "| " + " | ".join(heads) + " |",
-    "|---|---:|" + "---:|" * (len(heads) - 2),
+    "|---|" + "---:|" * (len(heads) - 1),
   ]
   for line in table.lines:
     mark = _NOT_LEVELLED if has_levelled(line, levelled) is False else ""
-    cells = [line.row + mark, str(len(line.seeds))]
+    cells = [line.row + mark, str(len(line.seeds)), f"{line.frames:,}" if line.frames else ""]
     for column in table.columns:
       cells += _cells(line.cells.get(column))
     iou = f"{np.mean(line.iou):.2f}" if line.iou else ""
@@ -102,6 +102,8 @@ def _notes(table: Table, reference: str, levelled: float) -> list[str]:
   pairs = sorted({c.sequences for line in table.lines for c in line.cells.values() if c.sequences})
   notes = [
     "± is the standard deviation over training seeds, each the mean of its probe seeds.",
+    "frames: how many each training looks at, steps times frames a step; those of a training that a"
+    " row starts from are not counted.",
     f"÷ {reference}: ratio of the means; in brackets the paper's, on its own data.",
   ]
   if pairs:
@@ -128,15 +130,16 @@ def _write_csv(path: pathlib.Path, table: Table, levelled: float) -> None:
   heads = ["row", "labels", "trainings", "mean_mm", "std_mm", "ratio", "paper_ratio", "p_value"]
   with path.open("w", encoding="utf-8", newline="") as file:
     writer = csv.writer(file)
-    writer.writerow([*heads, "test_sequences", "median_iou", "last_fifth_change", "levelled"])
+    more = ["test_sequences", "median_iou", "last_fifth_change", "levelled", "frames"]
+    writer.writerow([*heads, *more])
     for line in table.lines:
       iou = float(np.mean(line.iou)) if line.iou else None
       for column in (c for c in table.columns if c in line.cells):
         cell = line.cells[column]
         labels = _labels(table, column)
         numbers = [cell.mean, cell.deviation, cell.ratio, cell.paper, cell.p_value]
-        more = [cell.sequences or None, iou, line.falls, has_levelled(line, levelled)]
-        writer.writerow([line.row, labels, len(cell.values), *numbers, *more])
+        sizes = [cell.sequences or None, iou, line.falls, has_levelled(line, levelled)]
+        writer.writerow([line.row, labels, len(cell.values), *numbers, *sizes, line.frames or None])
 
 
 def _plot_efficiency(table: Table, path: pathlib.Path) -> None:

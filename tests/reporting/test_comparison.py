@@ -22,12 +22,13 @@ def test_every_row_has_its_numbers():
   text = comparison.markdown(_table(), reference="dsl", levelled=0.2)
   assert "on 60 test frames of 6 sequences" in text
   heads = _cells(text, "row")
-  assert heads[2:5] == ["20 labels", "÷ dsl (paper)", "p"]
-  assert heads[5] == "all (400) labels"
+  assert heads[2:6] == ["frames", "20 labels", "÷ dsl (paper)", "p"]
+  assert heads[6] == "all (400) labels"
   everything = ["102.0 ± 2.8", "1.000", "", "0.75", "+0.0 %"]
-  assert _cells(text, "dsl") == ["dsl", "2", "120.0 ± 0.0", "1.000", "", *everything]
+  assert _cells(text, "dsl") == ["dsl", "2", "3,200", "120.0 ± 0.0", "1.000", "", *everything]
   everything = ["153.0", "1.500 (1.250)", "0.44", "0.50", "-10.0 %"]
-  assert _cells(text, "ae") == ["ae", "1", "180.0", "1.500", "0.031", *everything]
+  assert _cells(text, "ae") == ["ae", "1", "3,200", "180.0", "1.500", "0.031", *everything]
+  assert _cells(text, "random")[2] == ""
   assert _cells(text, "random")[-5:] == ["153.0 ± 0.0", "1.500", "0.031", "", ""]
   assert "6 test sequences" in text
 
@@ -56,6 +57,7 @@ def test_the_csv_has_a_line_for_each_row_and_number_of_labels(tmp_path):
   assert (ae["test_sequences"], ae["levelled"], float(ae["median_iou"])) == ("6", "False", 0.5)
   assert float(lines["dsl", "400"]["std_mm"]) == pytest.approx(8**0.5)
   assert lines["random", "400"]["levelled"] == ""
+  assert (ae["frames"], lines["random", "400"]["frames"]) == ("3200", "")
 
 
 def test_a_study_that_has_nothing_yet_says_so(tmp_path):

@@ -128,6 +128,7 @@ def _drnet() -> ConfigDict:
   """Of DrNet's scene discriminator; what the method shares with the others is in `scene`."""
   drnet = ConfigDict()
   drnet.discriminator_width = 512  # ours
+  drnet.normalise = True  # its terms see vectors of unit length; ours
   drnet.learning_rate = 1e-4  # of the discriminator: as that of everything else
   drnet.beta1 = 0.5  # public PyTorch code
   return drnet

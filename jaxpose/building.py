@@ -97,7 +97,10 @@ def make_drnet_options(config: ConfigDict) -> Any:
   """Section `drnet`."""
   from jaxpose.methods.drnet import DrnetOptions
 
-  return DrnetOptions(discriminator_width=config.drnet.discriminator_width)
+  return DrnetOptions(
+    discriminator_width=config.drnet.discriminator_width,
+    normalise=config.drnet.get("normalise", False),  # runs from before it compared raw vectors
+  )
 
 
 def make_mv_css_options(config: ConfigDict) -> Any:

@@ -126,7 +126,9 @@ _KINDS: dict[str, _Kind] = {
       "a finite number, or inf",
     ),
   ),
-  "mv_css.normalise": (lambda value: type(value) is bool, "True or False"),
+  **dict.fromkeys(
+    ("mv_css.normalise", "drnet.normalise"), (lambda value: type(value) is bool, "True or False")
+  ),
   "supervised.label_count": (_is_label_count, "a number, a share, or all"),
   "supervised.mirror": (lambda value: _is_number(value) and 0 <= value <= 1, "from 0 to 1"),
   "export.checkpoint": _is_one_of("best", "last"),

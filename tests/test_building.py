@@ -131,7 +131,9 @@ def test_options_of_dsl_and_drnet():
   )
   expected = DslOptions(contrast="css", d_max=77.0, temperature=0.3, include_positive=False)
   assert building.make_dsl_options(config) == expected
-  assert building.make_drnet_options(config) == DrnetOptions(discriminator_width=12)
+  assert building.make_drnet_options(config) == DrnetOptions(12, normalise=True)
+  del config.drnet.normalise  # as in runs from before it
+  assert building.make_drnet_options(config) == DrnetOptions(12, normalise=False)
 
 
 def test_options_of_multi_view_methods():

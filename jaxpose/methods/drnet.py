@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from jaxpose import parallel
 from jaxpose.losses.adversarial import binary_cross_entropy, feature_distance
+from jaxpose.losses.contrastive import unit_length
 from jaxpose.method import Objective, Terms, Variables
 from jaxpose.methods import batching, scene_method, scene_terms
 from jaxpose.methods.scene_method import Perceptual, SceneMethod
@@ -32,9 +33,13 @@ class DrnetOptions:
 
   Attributes:
     discriminator_width: of the two hidden layers of the discriminator.
+    normalise: whether DrNet's own terms compare and judge vectors of unit length. The decoder reads
+      them as they are: of raw vectors `similarity` falls as they shrink, whatever they say, and
+      weighs the more the longer they are when it begins.
   """
 
   discriminator_width: int
+  normalise: bool
 
 
 def build_drnet(
@@ -68,7 +73,7 @@ def build_drnet(
   judge = SceneDiscriminator(options.discriminator_width)
   return SceneMethod(
     init=functools.partial(_init, scene, seen, judge, perceptual),
-    terms=functools.partial(_terms, scene, seen, judge, perceptual),
+    terms=functools.partial(_terms, scene, seen, judge, options.normalise, perceptual),
     objectives={
       "drnet": Objective(tuple(names), scene_method.parameter_groups(scene, seen)),
       GROUP: Objective(("same_video", "other_video"), (GROUP,)),
@@ -95,6 +100,7 @@ def _terms(
   scene: Scene,
   seen: SceneOptions,
   judge: SceneDiscriminator,
+  normalise: bool,
   perceptual: Perceptual | None,
   variables: Variables,
   batch: dict[str, Any],
@@ -102,8 +108,10 @@ def _terms(
   train: bool,
 ) -> tuple[Terms, Variables, dict[str, Any]]:
   done = scene_method.run(scene, seen, perceptual, variables, batch, rng, train)
-  pose = batching.samples(done.out["time_variant"])
-  content = batching.samples(done.out["time_invariant"])
+  pose, content = (
+    batching.samples(unit_length(vectors) if normalise else vectors)
+    for vectors in (done.out["time_variant"], done.out["time_invariant"])
+  )
   own = {"params": variables["params"][GROUP]}
 
   def judged(a: Array, b: Array) -> Array:

@@ -11,7 +11,7 @@ from jaxpose.methods.drnet import GROUP, DrnetOptions, build_drnet
 from jaxpose.training.state import make_state
 from jaxpose.training.step import make_train_step
 
-OPTIONS = DrnetOptions(discriminator_width=5)
+OPTIONS = DrnetOptions(discriminator_width=5, normalise=True)
 FALSE = (False,) * 4
 
 
@@ -31,8 +31,17 @@ def _answers(params, a, b):
   return (x @ np.asarray(layers["output"]["kernel"]) + np.asarray(layers["output"]["bias"]))[:, 0]
 
 
-def test_terms_are_those_of_their_formulas(made):
+def _to_unit_length(vectors):
+  return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_terms_are_those_of_their_formulas(made, normalise):
   method, variables, batch = made
+  if not normalise:
+    raw = dataclasses.replace(OPTIONS, normalise=False)
+    method = jitted(build_drnet(build_tiny_scene(), SEEN, raw, None))
+  seen = _to_unit_length if normalise else np.asarray
   terms, _, _ = method.terms(variables, batch, jax.random.key(1), False)
   sample = batch["temporal"]
   frames = {
@@ -40,8 +49,8 @@ def test_terms_are_those_of_their_formulas(made):
     "background": np.repeat(sample["background"], 4, axis=1).reshape(16, 24, 32, 3),
   }
   found = method.embed(variables, frames)
-  pose = np.asarray(found["time_variant"]).reshape(4, 4, 6)
-  content = np.asarray(found["time_invariant"]).reshape(4, 4, 3)
+  pose = seen(np.asarray(found["time_variant"])).reshape(4, 4, 6)
+  content = seen(np.asarray(found["time_invariant"])).reshape(4, 4, 3)
   params = variables["params"][GROUP]
   same = _answers(params, pose[:, 0], pose[:, 3])
   other = _answers(params, pose[:, 0], np.roll(pose[:, 3], 1, axis=0))

@@ -28,7 +28,7 @@ TRIPLETS = MvCssOptions(negative="semi_hard", normalise=True, margin=0.2)
 SCENE = build_tiny_scene()
 METHODS = {
   "dsl": lambda: build_dsl(SCENE, LABELLED, CONTRAST, None),
-  "drnet": lambda: build_drnet(SCENE, LABELLED, DrnetOptions(5), None),
+  "drnet": lambda: build_drnet(SCENE, LABELLED, DrnetOptions(5, normalise=True), None),
   "nsd": lambda: build_nsd(SCENE, LABELLED, NsdOptions(0.5), None),
   "mv_css": lambda: build_mv_css(SCENE, LABELLED, TRIPLETS),
 }

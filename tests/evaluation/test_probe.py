@@ -76,6 +76,13 @@ def test_labels_of_some_subjects_alone_are_learned_from():
   results, _ = probe.run_probe(train, test, subjects=("cleo", "ben"), **run)
   assert results.label_counts == [100]
   assert results.frames["train_labelled"] == 100
+  # by these a study tells probes of other labels apart, whatever vectors they read
+  assert results.settings["subjects"] == ["cleo", "ben"]
+  whole, _ = probe.run_probe(train, test, **run)
+  again, _ = probe.run_probe({"trained": train["random"]}, {"trained": test["random"]}, **run)
+  assert whole.settings["subjects"] == []
+  assert again.settings["data"] != whole.settings["data"]
+  assert again.settings["labels"] == whole.settings["labels"] != results.settings["labels"]
   kept = np.r_[0:70, 90:120]
   pose = metrics.root_centre(train["trained"]["pose3d_mm"], (0,))[kept].mean(axis=0)
   target = metrics.root_centre(test["trained"]["pose3d_mm"], (0,))

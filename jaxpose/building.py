@@ -348,8 +348,8 @@ def make_watches(config: ConfigDict) -> Any:
   from jaxpose.training.monitor import make_collapse_watches
 
   names = tuple(config.methods)
-  whole = [name for name in names if name in ("dsl", "drnet", "nsd")]
-  looking = whole or [name for name in names if name == "mv_css"]  # whole frames, undecoded
+  detecting = [name for name in names if name in ("dsl", "drnet", "nsd")]
+  looking = detecting or [name for name in names if name == "mv_css"]  # which has vectors alone
   if not looking:
     return ()
   prefix = "" if looking[0] == names[0] else f"{looking[0]}/"  # see `methods.combined.combine`
@@ -361,8 +361,8 @@ def make_watches(config: ConfigDict) -> Any:
     vector_spread_low=training.vector_spread_low,
   )
   looked_at = {
-    "box_scale_mean": whole and config.model.detector,
-    "mask_max_mean": whole and config.scene.decode,
+    "box_scale_mean": detecting and config.model.detector,
+    "mask_max_mean": detecting and config.scene.decode,
     "time_variant_spread": True,
     "time_invariant_spread": config.model.time_invariant,
   }

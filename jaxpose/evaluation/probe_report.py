@@ -58,10 +58,7 @@ def markdown_table(results: ProbeResults) -> str:
     "",
   ]
   if unread := frames.get("test_without_box"):
-    lines += [
-      f"{unread} of the test frames have no box: there the mean pose stands in.",
-      "",
-    ]
+    lines += [f"{unread} of the test frames have no box: there the mean pose stands in.", ""]
   if seen := seen_before(results):
     lines += [seen, ""]
   if not results.records:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxpose import building
+from jaxpose import building, run_settings
 from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 TEMPORAL, PAIR, VIEWS, LABELLED = "temporal", "pair", "views", "labelled"  # parts of a batch
@@ -184,7 +184,7 @@ def loss_weights(config: ConfigDict) -> dict[str, Any]:
       if section in config and "loss_weights" in config[section]:
         tables[f"{section}.loss_weights"] = config[section].loss_weights
   return {
-    name: building.loss_weight(name, weight, where)
+    name: run_settings.loss_weight(name, weight, where)
     for where, weights in tables.items()
     for name, weight in weights.items()
   }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import assembly, building, config_check, files, label_choice, own_poses
+from jaxpose import assembly, building, config_check, files, label_choice, own_poses, run_settings
 from jaxpose.crops import DETECTOR
 from jaxpose.data.index import Dataset, open_dataset
 from jaxpose.data.subjects import labelled_boxes, subject_boxes
@@ -266,7 +266,7 @@ class Experiment:
     return loop.train(
       self.method,
       lambda: self.train_batches(over),
-      building.make_run_settings(
+      run_settings.make_run_settings(
         config,
         self.fingerprint(),
         self._data_fingerprint(),
@@ -282,7 +282,7 @@ class Experiment:
         writers.JsonLinesWriter(self.workdir / "metrics.jsonl"),
         writers.TensorBoardWriter(self.workdir / "tensorboard"),
       ],
-      watches=building.make_watches(config),
+      watches=run_settings.make_watches(config),
       over=over,
       on_start=self.save_config,  # not before: the folder may be another run's
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpose import building, provenance
+from jaxpose import provenance, run_settings
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import protocols, synchronisation
 from jaxpose.evaluation.synchronisation import Head, Retrieval, Views
@@ -35,7 +35,7 @@ def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict
   """
   if next(iter(experiment.config.methods)) != METHOD:
     return None
-  if not building.ever_weighs(experiment.config.sync_flip.loss_weights.synchronisation):
+  if not run_settings.ever_weighs(experiment.config.sync_flip.loss_weights.synchronisation):
     return {"left_out": "synchronisation was not learned: its loss has no weight"}
   variables = experiment.restore("")
   weights = provenance.digest_weights(variables)

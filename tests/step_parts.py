@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import dsl
-from jaxpose import building, parallel
+from jaxpose import building, parallel, run_settings
 from jaxpose.losses import contrastive
 from jaxpose.methods import batching, perceptual_term, scene_terms
 from jaxpose.methods import dsl as method_dsl
@@ -62,7 +62,9 @@ def make_step(config):
   method = method_dsl.build_dsl(scene, seen, options, perceptual)
   optimisers = building.make_optimisers(config, method.objectives)
   terms = {t for o in method.objectives.values() for t in o.terms}
-  weights = {n: building.loss_weight(n, w) for n, w in config.loss_weights.items() if n in terms}
+  weights = {
+    n: run_settings.loss_weight(n, w) for n, w in config.loss_weights.items() if n in terms
+  }
   batch = make_batch(config)
   state = make_state(method, batch, optimisers=optimisers, seed=0, over=over)
   step = make_train_step(

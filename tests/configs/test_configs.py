@@ -8,7 +8,7 @@ import types
 import pytest
 
 from configs import ablations, combined, dsl, mv_css, nsd, study, supervised, sync_flip
-from jaxpose import building, config_check
+from jaxpose import building, config_check, run_settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NO_RUNS = ("__init__", "common", "study")
@@ -122,8 +122,8 @@ def test_nsd_has_priors_where_dsl_has_gravity():
   own, given = dsl.get_config("diving").loss_weights, dsl.get_config("human36m").loss_weights
   found = ablations.get_config("nsd@diving").loss_weights
   for term in ("box_scale", "box_location"):
-    assert not building.ever_weighs(own[term])
-    assert building.ever_weighs(found[term])
+    assert not run_settings.ever_weighs(own[term])
+    assert run_settings.ever_weighs(found[term])
     assert found[term] == given[term]
   # embedded divers have priors of their own, one after the other
   own = dsl.get_config("synthetic_dives").loss_weights
@@ -164,7 +164,7 @@ def test_drnet_weighs_its_terms_like_dsl_once_people_are_found():
       assert weights.box_scale[-1][0] == begins  # the prior lets go
     for term, value in (("similarity", share), ("confusion", share * 1e-4)):
       expected = [(0, 0.0), (begins, pytest.approx(value))] if begins else pytest.approx(value)
-      assert building.loss_weight(term, weights[term]) == expected
+      assert run_settings.loss_weight(term, weights[term]) == expected
 
 
 def test_views_lie_as_far_apart_as_distant_frames():

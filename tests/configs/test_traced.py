@@ -9,7 +9,7 @@ import pytest
 from configs import ablations, combined, supervised, sync_flip
 from datasets.pose_video import prepare
 from datasets.synthetic_people.builder import SyntheticPeople
-from jaxpose import building, parallel
+from jaxpose import building, parallel, run_settings
 from jaxpose.experiment import Experiment
 
 SMALL = (
@@ -71,9 +71,9 @@ def check(config, tmp_path):
     assert value.shape[0] == weight.shape[0] == 1
     assert value.shape == weight.shape
   assert config.training.best_by in asked
-  assert building.ever_weighs(experiment.loss_weights()[config.training.best_by])
+  assert run_settings.ever_weighs(experiment.loss_weights()[config.training.best_by])
   summaries = set(out.get("summaries", {}))
-  assert {watch.summary for watch in building.make_watches(config)} <= summaries
+  assert {watch.summary for watch in run_settings.make_watches(config)} <= summaries
   assert set(building.make_optimisers(config, method.objectives)) == set(method.objectives)
 
 

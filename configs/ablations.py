@@ -173,9 +173,13 @@ def random(config):
 def imagenet(config):
   """The same with the backbone of a torchvision-format file, --config.model.encoder_weights=FILE.
 
-  The encoder's last layer is a random projection.
+  The encoder's last layer is a random projection. On the small variants it is a ResNet-18, since
+  no file is of `resnet_small`.
   """
   random(config)
+  if config.model.encoder == "resnet_small":
+    config.model.encoder = "resnet18"
+  config.model.encoder_norm = "batch"  # which the file has statistics of
   config.optimiser.frozen = ("detector", "encoder")  # the file has statistics
   config.model.encoder_weights = "imagenet.pth"
 

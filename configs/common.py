@@ -78,6 +78,7 @@ def _model() -> ConfigDict:
   model.start_groups = ()  # only these of them: detector, encoder, decoder
   model.backbone = ConfigDict()  # attributes of models.resnet.ResNet, for both
   model.backbone.norm = "batch"  # or "group"
+  model.encoder_norm = ""  # of the encoder alone, in place of backbone.norm
   model.time_variant = 600
   model.time_invariant = 128
   model.crop_size = 128

@@ -70,6 +70,11 @@ def test_networks_have_the_configured_attributes():
   assert scene.encoder.backbone.block is resnet.Bottleneck
   assert scene.detector.backbone.block is not resnet.Bottleneck
   assert building.build_scene(config, None).encoder.backbone.axis_name is None
+  del config.model.encoder_norm  # as runs have it that are older than the option
+  assert building.build_scene(config, "some axis") == scene
+  config.model.encoder_norm = "batch"
+  other = building.build_scene(config, None)
+  assert (other.encoder.backbone.norm, other.detector.backbone.norm) == ("batch", "group")
 
 
 def test_an_empty_detector_leaves_it_out():

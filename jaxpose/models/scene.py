@@ -247,6 +247,7 @@ def build_scene(
   dtype: Any,
   stn_form: stn.Form = "auto",
   frozen: Collection[str] = (),
+  encoder_norm: str = "",
 ) -> Scene:
   """A scene from plain values, as configs hold them.
 
@@ -260,22 +261,25 @@ def build_scene(
     stn_form: see `stn.crop`.
     frozen: parameter groups, or paths of parts of them, that do not learn: their batch norm uses
       and keeps its running statistics in training too.
+    encoder_norm: the encoder's norm in place of that in `backbone_options`; "": the same.
 
   Raises:
     ValueError: a backbone of no known name.
   """
 
-  def backbone(group, name):
+  def backbone(group, name, **own):
     if name not in resnet.RESNETS:
       known = ", ".join(resnet.RESNETS)
       raise ValueError(f"backbone {name!r} is unknown: choose one of {known}")
     held = parameter_paths.below(frozen, f"{group}/backbone")
-    return resnet.RESNETS[name](axis_name=axis_name, dtype=dtype, frozen=held, **backbone_options)
+    options = backbone_options | own
+    return resnet.RESNETS[name](axis_name=axis_name, dtype=dtype, frozen=held, **options)
 
   detector = None
   if detector_backbone is not None:
     detector = stn.Detector(backbone("detector", detector_backbone))
-  encoder = backbone("encoder", encoder_backbone)
+  own = {"norm": encoder_norm} if encoder_norm else {}
+  encoder = backbone("encoder", encoder_backbone, **own)
   return Scene(
     encoder=Encoder(encoder, time_variant_size, time_invariant_size),
     decoder=Decoder(dtype=dtype, **decoder),

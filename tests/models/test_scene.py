@@ -228,6 +228,14 @@ def test_unknown_backbone_is_named():
     build(encoder_backbone="vgg")
 
 
+def test_the_encoder_can_have_a_norm_of_its_own():
+  grouped = SMALL["backbone_options"] | {"norm": "group"}
+  same, other = (build(backbone_options=grouped, encoder_norm=norm) for norm in ("", "batch"))
+  assert (same.detector.backbone.norm, same.encoder.backbone.norm) == ("group", "group")
+  assert (other.detector.backbone.norm, other.encoder.backbone.norm) == ("group", "batch")
+  assert other.encoder.backbone.widths == same.encoder.backbone.widths
+
+
 def test_papers_sizes():
   model = scene.build_scene(
     detector_backbone="resnet18",

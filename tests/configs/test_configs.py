@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from configs import ablations, combined, dsl, mv_css, nsd, study, supervised, sync_flip
+from configs import ablations, combined, drnet, dsl, mv_css, nsd, study, supervised, sync_flip
 from jaxpose import building, config_check, run_settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -174,12 +174,16 @@ def test_views_lie_as_far_apart_as_distant_frames():
   assert nsd.get_config("human36m").views.gap_min == 200
 
 
-def test_multi_view_methods_are_those_of_the_tables_but_for_their_own_sizes():
-  for module, name in ((mv_css, "mv_css"), (nsd, "nsd")):
+def test_baselines_are_those_of_the_tables_but_for_their_own_sizes():
+  for module, name in ((drnet, "drnet"), (mv_css, "mv_css"), (nsd, "nsd")):
     for base in ("synthetic_people", "smoke", "human36m"):
       own, row = module.get_config(base), ablations.get_config(f"{name}@{base}")
       own.name = row.name
       assert own == row
+  own = drnet.get_config("original")
+  assert (own.model.time_variant, own.model.time_invariant) == (10, 128)
+  assert (own.optimiser.beta1, own.drnet.beta1, own.drnet.normalise) == (0.5, 0.5, False)
+  assert (own.loss_weights.similarity[0], own.loss_weights.confusion[0]) == (1.0, 1e-4)
   assert mv_css.get_config("original").model.time_variant == 32
   assert nsd.get_config("original").model.time_variant == 600
   assert nsd.get_config("original").optimiser.multipliers.decoder == 0.2

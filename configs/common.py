@@ -79,6 +79,9 @@ def _model() -> ConfigDict:
   model.backbone = ConfigDict()  # attributes of models.resnet.ResNet, for both
   model.backbone.norm = "batch"  # or "group"
   model.encoder_norm = ""  # of the encoder alone, in place of backbone.norm
+  model.projection = ConfigDict()  # residual blocks before the encoder's last layers
+  model.projection.blocks = 0  # P2 §S.1.1 with ResNet-101: 3
+  model.projection.width = 1024
   model.time_variant = 600
   model.time_invariant = 128
   model.crop_size = 128

@@ -44,7 +44,9 @@ def build_scene(config: ConfigDict, axis_name: str | None, *, training: bool = T
     detector_backbone=model.detector or None,
     encoder_backbone=model.encoder,
     backbone_options={k: _tuple(v) for k, v in model.backbone.items()},
-    encoder_norm=model.get("encoder_norm", ""),  # runs from before it had one norm
+    # Runs that are older than these have neither.
+    encoder_norm=model.get("encoder_norm", ""),
+    projection=model.projection.to_dict() if "projection" in model else None,
     time_variant_size=model.time_variant,
     time_invariant_size=model.time_invariant,
     crop_size=model.crop_size,

@@ -70,11 +70,13 @@ def test_networks_have_the_configured_attributes():
   assert scene.encoder.backbone.block is resnet.Bottleneck
   assert scene.detector.backbone.block is not resnet.Bottleneck
   assert building.build_scene(config, None).encoder.backbone.axis_name is None
-  del config.model.encoder_norm  # as runs have it that are older than the option
+  del config.model.encoder_norm, config.model.projection  # as in runs that are older
   assert building.build_scene(config, "some axis") == scene
-  config.model.encoder_norm = "batch"
+  config.model.encoder_norm, config.model.projection = "batch", {"blocks": 2, "width": 16}
   other = building.build_scene(config, None)
   assert (other.encoder.backbone.norm, other.detector.backbone.norm) == ("batch", "group")
+  assert (other.encoder.projection.blocks, other.encoder.projection.width) == (2, 16)
+  assert other.encoder.projection.dtype == jnp.bfloat16
 
 
 def test_an_empty_detector_leaves_it_out():

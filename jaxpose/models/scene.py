@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 from jaxpose import parameter_paths
 from jaxpose.models import resnet, stn
 from jaxpose.models.decoder import Decoder
+from jaxpose.models.heads import Projection
 
 MASK_FLOOR = 1e-4
 """The mask is floor + (1 − floor) · σ, never quite 0 (NSD)."""
@@ -53,11 +54,13 @@ class Encoder(nn.Module):
     time_variant_size: Dv, the pose (papers: 600, on diving and MPI 900); 0: the backbone's features
       themselves are the time-variant vector (P3), Dv = D.
     time_invariant_size: Di, the appearance (NSD: 128); 0 leaves it out: no split.
+    projection: between the two; None: nothing.
   """
 
   backbone: nn.Module
   time_variant_size: int
   time_invariant_size: int
+  projection: nn.Module | None = None
 
   @nn.compact
   def __call__(
@@ -66,6 +69,8 @@ class Encoder(nn.Module):
     """(time_variant, time_invariant) of normalised crops, float32."""
     features = self.backbone(crops, train)
     dtype = features.dtype
+    if self.projection is not None:
+      features = self.projection(features)
     time_variant = features
     if self.time_variant_size:
       time_variant = nn.Dense(self.time_variant_size, dtype=dtype, name="time_variant")(features)
@@ -77,7 +82,7 @@ class Encoder(nn.Module):
     return time_variant.astype(jnp.float32), time_invariant.astype(jnp.float32)
 
   def features(self, crops: Float[Array, "N h w 3"], train: bool) -> Float[Array, "N D"]:
-    """What the last linear layers read: the backbone's features of normalised crops, float32."""
+    """The backbone's features of normalised crops, float32."""
     return self.backbone(crops, train).astype(jnp.float32)
 
 
@@ -248,6 +253,7 @@ def build_scene(
   stn_form: stn.Form = "auto",
   frozen: Collection[str] = (),
   encoder_norm: str = "",
+  projection: dict[str, Any] | None = None,
 ) -> Scene:
   """A scene from plain values, as configs hold them.
 
@@ -262,6 +268,7 @@ def build_scene(
     frozen: parameter groups, or paths of parts of them, that do not learn: their batch norm uses
       and keeps its running statistics in training too.
     encoder_norm: the encoder's norm in place of that in `backbone_options`; "": the same.
+    projection: attributes of the encoder's `heads.Projection`; without any or of no block: none.
 
   Raises:
     ValueError: a backbone of no known name.
@@ -280,8 +287,9 @@ def build_scene(
     detector = stn.Detector(backbone("detector", detector_backbone))
   own = {"norm": encoder_norm} if encoder_norm else {}
   encoder = backbone("encoder", encoder_backbone, **own)
+  between = Projection(dtype=dtype, **projection) if projection and projection["blocks"] else None
   return Scene(
-    encoder=Encoder(encoder, time_variant_size, time_invariant_size),
+    encoder=Encoder(encoder, time_variant_size, time_invariant_size, between),
     decoder=Decoder(dtype=dtype, **decoder),
     detector=detector,
     crop_size=crop_size,

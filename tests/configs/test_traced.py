@@ -23,7 +23,7 @@ SMALL = (
 LARGE = (
   *(("ablations", f"{name}@human36m") for name in ablations.VARIANTS),
   *(("ablations", f"{name}@diving") for name in ablations.VARIANTS),
-  *(("dsl", name) for name in ("mpi", "ski", "p1")),
+  *(("dsl", name) for name in ("mpi", "ski", "p1", "human36m_resnet101")),
   *((name, "original") for name in ("drnet", "mv_css", "nsd")),
   *(("combined", "human36m"), ("sync_flip", "human36m"), ("sync_flip", "human36m_resnet50")),
   *(("supervised", name) for name in supervised.VARIANTS if "own" not in name),

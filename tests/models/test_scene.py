@@ -236,6 +236,25 @@ def test_the_encoder_can_have_a_norm_of_its_own():
   assert other.encoder.backbone.widths == same.encoder.backbone.widths
 
 
+def test_the_encoders_last_layers_read_what_a_projection_gives():
+  plain, given = (build(None, projection={"blocks": n, "width": 6}) for n in (0, 2))
+  assert plain == build(None)
+  crops = pictures()[:, :8, :8]
+  variables = jax.jit(lambda: given.init(jax.random.key(0), crops, False, method="encode"))()
+  assert set(variables["params"]["encoder"]) == {
+    *("backbone", "projection", "time_variant", "time_invariant"),
+  }
+  own = variables["params"]["encoder"]
+  assert own["time_variant"]["kernel"].shape == (6, 5)
+  shown = resnet.normalise_image(crops)
+  read = given.apply(variables, shown, False, method=lambda m, x, t: m.encoder(x, t))
+  features = given.apply(variables, shown, False, method=lambda m, x, t: m.encoder.features(x, t))
+  found = given.apply(variables, features, method=lambda m, x: m.encoder.projection(x))
+  for name, vectors in zip(("time_variant", "time_invariant"), read, strict=True):
+    expected = np.asarray(found) @ np.asarray(own[name]["kernel"]) + np.asarray(own[name]["bias"])
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
 def test_papers_sizes():
   model = scene.build_scene(
     detector_backbone="resnet18",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxpose import building, run_settings
+from jaxpose import building, older_runs, run_settings
 from jaxpose.shapes import FRAMES_PER_SAMPLE
 
 TEMPORAL, PAIR, VIEWS, LABELLED = "temporal", "pair", "views", "labelled"  # parts of a batch
@@ -161,7 +161,8 @@ def fingerprint(config: ConfigDict) -> str:
   For how long counts where the learning rate is brought down over the whole training.
   """
   left_out = unused_sections(config).union(_NOT_FINGERPRINTED)
-  values = {k: v for k, v in config.to_dict().items() if k not in left_out}
+  everything = older_runs.strip(config.to_dict())
+  values = {k: v for k, v in everything.items() if k not in left_out}
   for section, names in _NOT_FINGERPRINTED_OF.items():
     values[section] = {k: v for k, v in values[section].items() if k not in names}
   if "cosine" in values["optimiser"]["schedule"]:

@@ -44,9 +44,8 @@ def build_scene(config: ConfigDict, axis_name: str | None, *, training: bool = T
     detector_backbone=model.detector or None,
     encoder_backbone=model.encoder,
     backbone_options={k: _tuple(v) for k, v in model.backbone.items()},
-    # Runs that are older than these have neither.
-    encoder_norm=model.get("encoder_norm", ""),
-    projection=model.projection.to_dict() if "projection" in model else None,
+    encoder_norm=model.encoder_norm,
+    projection=model.projection.to_dict(),
     time_variant_size=model.time_variant,
     time_invariant_size=model.time_invariant,
     crop_size=model.crop_size,
@@ -101,7 +100,7 @@ def make_drnet_options(config: ConfigDict) -> Any:
 
   return DrnetOptions(
     discriminator_width=config.drnet.discriminator_width,
-    normalise=config.drnet.get("normalise", False),  # runs from before it compared raw vectors
+    normalise=config.drnet.normalise,
   )
 
 

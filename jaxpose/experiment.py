@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxpose import assembly, building, config_check, files, label_choice, own_poses, run_settings
+from jaxpose import (
+  assembly,
+  building,
+  config_check,
+  files,
+  label_choice,
+  older_runs,
+  own_poses,
+  run_settings,
+)
 from jaxpose.crops import DETECTOR
 from jaxpose.data.index import Dataset, open_dataset
 from jaxpose.data.subjects import labelled_boxes, subject_boxes
@@ -57,7 +66,7 @@ class Experiment:
       raise FileNotFoundError(f"no {CONFIG_FILE} in {workdir}: name the work directory of a run")
     values = files.load_json(path)
     try:
-      return cls(ConfigDict(values), workdir)
+      return cls(ConfigDict(older_runs.complete(values)), workdir)
     except (ValueError, TypeError) as error:
       raise ValueError(f"{path}: {error}") from error
 

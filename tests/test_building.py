@@ -70,8 +70,6 @@ def test_networks_have_the_configured_attributes():
   assert scene.encoder.backbone.block is resnet.Bottleneck
   assert scene.detector.backbone.block is not resnet.Bottleneck
   assert building.build_scene(config, None).encoder.backbone.axis_name is None
-  del config.model.encoder_norm, config.model.projection  # as in runs that are older
-  assert building.build_scene(config, "some axis") == scene
   config.model.encoder_norm, config.model.projection = "batch", {"blocks": 2, "width": 16}
   other = building.build_scene(config, None)
   assert (other.encoder.backbone.norm, other.detector.backbone.norm) == ("batch", "group")
@@ -138,7 +136,7 @@ def test_options_of_dsl_and_drnet():
   expected = DslOptions(contrast="css", d_max=77.0, temperature=0.3, include_positive=False)
   assert building.make_dsl_options(config) == expected
   assert building.make_drnet_options(config) == DrnetOptions(12, normalise=True)
-  del config.drnet.normalise  # as in runs from before it
+  config.drnet.normalise = False
   assert building.make_drnet_options(config) == DrnetOptions(12, normalise=False)
 
 

@@ -204,11 +204,7 @@ def start_from(config: ConfigDict, variables: Variables) -> Variables:
   workdir = config.model.start_from
   if not workdir:
     return variables
-  path = pathlib.Path(workdir) / "config.json"
-  if not path.is_file():
-    raise FileNotFoundError(
-      f"config.model.start_from: no config.json in {workdir}: name the work directory of a run"
-    )
+  path = _config_of_start(workdir)
   theirs = files.load_json(path)
   try:
     which = theirs["export"]["checkpoint"]
@@ -221,6 +217,33 @@ def start_from(config: ConfigDict, variables: Variables) -> Variables:
     )
   except transfer.OtherShapes as error:
     raise ValueError(f"{error}{_of_other_sizes(config.model, theirs.get('model'))}") from None
+
+
+def check_files(config: ConfigDict) -> None:
+  """Is there all that training begins with? Asked before data are built, which can take long.
+
+  Raises:
+    FileNotFoundError: a file of weights, or the run of `config.model.start_from`, is missing.
+  """
+  for name in ("detector_weights", "encoder_weights", "perceptual_weights"):
+    path = config.model[name]
+    if path and not pathlib.Path(path).is_file():
+      raise FileNotFoundError(
+        f"config.model.{name}: there is no {path}: give a torchvision-format .pth or .safetensors"
+        " file"
+      )
+  if config.model.start_from:
+    _config_of_start(config.model.start_from)
+
+
+def _config_of_start(workdir: str) -> pathlib.Path:
+  """The configuration of the run that another one starts from."""
+  path = pathlib.Path(workdir) / "config.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"config.model.start_from: no config.json in {workdir}: name the work directory of a run"
+    )
+  return path
 
 
 def _of_other_sizes(own: ConfigDict, theirs: Any) -> str:

@@ -50,6 +50,10 @@ def main(argv):
   hosts.check_flags(trains="train" in _STAGES.value)
   if hosts.is_parent():
     return hosts.supervise()
+  if "train" in _STAGES.value:
+    from jaxpose.building import check_files
+
+    check_files(config)
   config.data.directory = _prepare(config)
   from jaxpose.experiment import Experiment
 

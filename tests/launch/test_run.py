@@ -67,6 +67,22 @@ def test_a_data_set_that_must_be_had_from_its_owners_is_asked_for(tmp_path):
   assert "--config.data.directory" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["encoder_weights", "perceptual_weights", "start_from"])
+def test_what_training_begins_with_is_asked_for_before_data_are_built(tmp_path, name):
+  done = run_job(
+    "run",
+    "--config=configs/dsl.py:smoke",
+    f"--config.model.{name}={tmp_path}/nowhere",
+    f"--data_root={tmp_path / 'data'}",
+    f"--workdir={tmp_path / 'run'}",
+    "--stages=data,train",
+  )
+  assert done.returncode == 1
+  assert done.stderr.startswith(f"error: config.model.{name}: ")
+  assert f"{tmp_path}/nowhere" in done.stderr
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_without_labels_goes_on_without_the_probe(capsys, monkeypatch):
   monkeypatch.setattr("jaxpose.probing.probe_run", lambda experiment: print("probed"))
   labels = types.SimpleNamespace(count=lambda: 0)

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from jaxpose import provenance, run_settings
+from jaxpose.crops import DETECTOR
 from jaxpose.data.sampling import evenly_spread
 from jaxpose.evaluation import protocols, synchronisation
 from jaxpose.evaluation.synchronisation import Head, Retrieval, Views
+from jaxpose.methods.background_treatment import removes
+from jaxpose.methods.sync_flip import TIME_VARIANT
 
 METHOD = "sync_flip"
 PAIRS = 2_000  # of each kind, for each gap
@@ -23,7 +26,7 @@ Exported = Mapping[str, Mapping[str, Any]]
 def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict[str, Any] | None:
   """Accuracy against the gap of each split, and what is found in other cameras and subjects.
 
-  None where the exported vectors are not those that the method fused: another method's.
+  None where the exported vectors are not those that the method fuses, see `fuses_embedding`.
 
   Args:
     experiment: of the run.
@@ -33,7 +36,7 @@ def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict
     Plain values for JSON; or "left_out", why, where the checkpoint is not the exported one or
     synchronisation was not learned.
   """
-  if next(iter(experiment.config.methods)) != METHOD:
+  if not fuses_embedding(experiment.config):
     return None
   if not run_settings.ever_weighs(experiment.config.sync_flip.loss_weights.synchronisation):
     return {"left_out": "synchronisation was not learned: its loss has no weight"}
@@ -60,6 +63,23 @@ def evaluate_pretext(experiment: Any, exported: Exported, seed: int = 0) -> dict
     others = _other_subjects(exported, head, root, seed)
     found |= {} if others is None else {"other_subjects": others}
   return found
+
+
+def fuses_embedding(config: Any) -> bool:
+  """Is what a run exports as time_variant, which its first method gives, what the heads compare?
+
+  It is where that is synchronisation and flip itself, and beside another method where pairs are
+  cropped, rid of their backgrounds and encoded as that one does.
+  """
+  methods = tuple(config.methods)
+  if METHOD not in methods or methods[0] == METHOD:
+    return METHOD in methods
+  pairs, scene = config.pairs, config.scene
+  if pairs.crop != DETECTOR or config.sync_flip.features != TIME_VARIANT:
+    return False
+  removed, seen_removed = removes(pairs.background), removes(scene.background)
+  same_threshold = pairs.background_threshold == scene.background_threshold
+  return removed == seen_removed and (same_threshold or not removed)
 
 
 def read_head(variables: Mapping[str, Any], fusion: str) -> Head:

@@ -19,9 +19,14 @@ VARIABLES = {
 }
 
 
-def make_run(methods=("sync_flip",), *, weight=(1.0,), splits=("train", "test")):
-  own = {"fusion": "mult", "loss_weights": {"synchronisation": weight}}
-  config = ml_collections.ConfigDict({"methods": methods, "sync_flip": own})
+def make_run(methods=("sync_flip",), *, weight=(1.0,), splits=("train", "test"), **changes):
+  own = {"fusion": "mult", "features": "time_variant", "loss_weights": {"synchronisation": weight}}
+  pairs = {"crop": "detector", "background": "remove", "background_threshold": 20.0}
+  scene = {"background": "remove", "background_threshold": 20.0}
+  config = ml_collections.ConfigDict(
+    {"methods": methods, "sync_flip": own, "pairs": pairs, "scene": scene}
+  )
+  config.update_from_flattened_dict(changes)
   datasets = {}
   for role, name in zip(("train", "test"), splits, strict=True):
     datasets[role] = made_up_run.Dataset()
@@ -116,8 +121,25 @@ def test_what_was_not_learned_is_not_measured():
   assert "was not learned" in left["left_out"]
 
 
-def test_other_methods_and_other_weights_are_left_alone():
-  assert pretext.evaluate_pretext(make_run(("dsl", "sync_flip")), EXPORTED) is None
+def test_beside_another_method_the_vectors_must_be_those_that_are_fused(found):
+  both = ("dsl", "sync_flip")
+  assert pretext.evaluate_pretext(make_run(both), EXPORTED) == found
+  for change in (
+    {"pairs.crop": "labels"},
+    {"sync_flip.features": "pooled"},
+    {"pairs.background": "substitute"},
+    {"scene.background": "keep"},
+    {"scene.background_threshold": 19.0},
+  ):
+    assert pretext.evaluate_pretext(make_run(both, **change), EXPORTED) is None
+    assert pretext.fuses_embedding(make_run(**change).config)  # its own vectors always are
+  kept = {"pairs.background": "substitute", "scene.background": "keep"}
+  for change in (kept, kept | {"scene.background_threshold": 19.0}, {"pairs.background": "mix"}):
+    assert pretext.fuses_embedding(make_run(both, **change).config)
+  assert not pretext.fuses_embedding(make_run(("dsl",)).config)
+
+
+def test_other_weights_are_left_alone():
   other = {"test": EXPORTED["test"] | {"weights": "of another"}}
   left = pretext.evaluate_pretext(make_run(), other)
   assert set(left) == {"left_out"}

@@ -48,6 +48,11 @@ def _empty() -> Float[Array, "1 1 1 3"]:
   return denormalise_image(jnp.zeros((1, 1, 1, 3)))
 
 
+def removes(treatment: str) -> bool:
+  """Whether frames alone are without their background, see `keep_or_remove`."""
+  return treatment in (REMOVE, MIX)
+
+
 def keep_or_remove(
   treatment: str, images: Float[Array, "N H W 3"], frames: Mapping[str, Array], threshold: float
 ) -> Float[Array, "N H W 3"]:
@@ -58,7 +63,7 @@ def keep_or_remove(
   Args:
     frames: has `background`, uint8 and as many px as `images`, where it is removed.
   """
-  if treatment in (KEEP, SUBSTITUTE):
+  if not removes(treatment):
     return images
   own = batching.to_float(frames["background"].reshape(images.shape))
   return remove_background(images, own, threshold)

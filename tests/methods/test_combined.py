@@ -1,5 +1,7 @@
 """Two methods in one step: their terms, their shared networks, their objectives."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,3 +167,20 @@ def test_views_and_reconstruction_teach_one_encoder_and_each_its_own_networks():
   }
   assert moved["synchronisation"] == {"encoder", "sync_flip"}
   assert moved["pixel"] == {"detector", "encoder", "decoder"}
+
+
+@pytest.mark.parametrize(("treatment", "of_pairs"), [("remove", "mix"), ("keep", "substitute")])
+def test_both_give_a_frame_the_same_vector(treatment, of_pairs):
+  """So that what is exported can be fused, see `jaxpose.pretext.fuses_embedding`."""
+  scene, batch = build_tiny_scene(), _batch_of_both()
+  seen = dataclasses.replace(SEEN, background=treatment, threshold=0.2)
+  views = dataclasses.replace(
+    VIEWS, background=of_pairs, threshold=0.2, detector_background=treatment, detector_threshold=0.2
+  )
+  first, second = build_dsl(scene, seen, CONTRAST, None), build_sync_flip(scene, views)
+  variables = combine({"dsl": first, "sync_flip": second}).init(jax.random.key(0), batch)
+  frames = {name: jnp.asarray(batch["pair"][name][:, 0]) for name in ("image", "background")}
+  exported, fused = (method.embed(variables, frames) for method in (first, second))
+  np.testing.assert_allclose(exported["box"], fused["box"], atol=1e-6)
+  np.testing.assert_allclose(exported["time_variant"], fused["time_variant"], atol=1e-5)
+  assert np.std(np.asarray(fused["time_variant"])) > 1e-3

@@ -180,7 +180,7 @@ def test_both_give_a_frame_the_same_vector(treatment, of_pairs):
   first, second = build_dsl(scene, seen, CONTRAST, None), build_sync_flip(scene, views)
   variables = combine({"dsl": first, "sync_flip": second}).init(jax.random.key(0), batch)
   frames = {name: jnp.asarray(batch["pair"][name][:, 0]) for name in ("image", "background")}
-  exported, fused = (method.embed(variables, frames) for method in (first, second))
+  exported, fused = (jax.jit(method.embed)(variables, frames) for method in (first, second))
   np.testing.assert_allclose(exported["box"], fused["box"], atol=1e-6)
   np.testing.assert_allclose(exported["time_variant"], fused["time_variant"], atol=1e-5)
   assert np.std(np.asarray(fused["time_variant"])) > 1e-3

@@ -7,6 +7,7 @@ python launch/study.py --config=configs/study.py:mocap_people --set=data.path=FO
 python launch/study.py --config=configs/study.py:mocap_sessions --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:pose2sim_balancing --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:labels           2D labels, fine-tuning (P2 §4.5)
+python launch/study.py --config=configs/study.py:labels_mocap_sessions --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:sync_flip        P3's Table 1 on embedded people
 python launch/study.py --config=configs/study.py:sync_flip_mocap_people --set=data.path=FOLDER
 python launch/study.py --config=configs/study.py:sync_flip_pose2sim_balancing --set=data.path=FOLDER
@@ -158,16 +159,26 @@ def pose2sim_balancing():
 
 
 def labels():
-  """P2 §4.5 and Fig. 9, figures there as plots: DSL with 2D labels, fine-tuning from DSL.
+  """P2 §4.5 and Fig. 9, figures there as plots: DSL with 2D labels, fine-tuning from DSL."""
+  return _table_of_labels("synthetic_sessions")
+
+
+def labels_mocap_sessions():
+  """The same on motion capture; --set=data.path names its files."""
+  return _table_of_labels("mocap_sessions")
+
+
+def _table_of_labels(variant):
+  """What labels are worth to DSL in pre-training, in its second phase and end to end.
 
   Networks of the rows `fine_tuned_COUNT` are trained end to end on so many labels from DSL's
   encoder, of `supervised_COUNT` from random weights. The probe of `dsl_pose2d_read` has the
   predicted joints beside the vectors.
   """
-  config = synthetic_sessions()
-  known = config.rows
+  config = synthetic_people()
+  known = _rows(variant, seeds=())
   config.rows = ConfigDict({"dsl": known.dsl, "supervised": known.supervised})
-  with_joints = ("configs/dsl.py:synthetic_sessions", "scene.pose2d=True")
+  with_joints = (f"configs/dsl.py:{variant}", "scene.pose2d=True")
   config.rows.dsl_pose2d = row(*with_joints)
   config.rows.dsl_pose2d_read = row(*with_joints, "probe.features=time_variant_pose2d")
   overrides = known.supervised.overrides
@@ -176,7 +187,6 @@ def labels():
     few = (*overrides, f"supervised.label_count={count}")
     config.rows[f"supervised_{count}"] = row(known.supervised.file, *few)
     config.rows[f"fine_tuned_{count}"] = row(known.supervised.file, *few, start_from="dsl")
-  config.rows.dsl.seeds = ()
   return config
 
 
@@ -241,6 +251,7 @@ VARIANTS = {
   "pose2sim_balancing": pose2sim_balancing,
   "smoke": smoke,
   "labels": labels,
+  "labels_mocap_sessions": labels_mocap_sessions,
   "sync_flip": sync_flip,
   "sync_flip_mocap_people": sync_flip_mocap_people,
   "sync_flip_pose2sim_balancing": sync_flip_pose2sim_balancing,

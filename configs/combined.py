@@ -70,8 +70,8 @@ def mocap_sessions():
 
   Hardware, time: two cores of an AMD EPYC without AVX-512, two hours beside other jobs. Measured:
   with 2D joints 151.3, 135.5 and 123.9 mm with 100, 500 and all labels, where DSL has 167.1, 149.9
-  and 135.8 (seed 0, 2026-11-22; the rows of configs/study.py:mocap_sessions); whether synchronised is
-  right on 60 % of the test's pairs that are 42 frames apart.
+  and 135.8 (seed 0, 2026-11-22; the rows of configs/study.py:mocap_sessions); whether two frames
+  are synchronised is told right on 60 % of the test's pairs that are 42 frames apart.
   """
   return _with_views("mocap_sessions", sync_flip.VARIANTS["mocap_sessions"]())
 

@@ -11,6 +11,8 @@ from jaxpose.methods import perceptual_term
 from jaxpose.models import perceptual_window, stn
 from jaxpose.models.perceptual import PerceptualFeatures
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 HEIGHT, WIDTH = 276, 322  # maps of 69 x 81, 35 x 41 and 18 x 21: strides that do not divide
 SMALL = (0.1, 0.08)
 

@@ -284,6 +284,22 @@ def test_transfer_of_p3_differs_by_its_pretext_and_its_background(base):
   assert rows.untrained_whole.overrides == (*rows.untrained.overrides, "optimiser.frozen=()")
 
 
+@pytest.mark.parametrize(
+  ("name", "labels", "count"),
+  [
+    ("sync_flip", ("supervised.subjects=('train_00',)",), 1872),
+    ("sync_flip_mocap_people", ("supervised.label_count=2500",), 2500),
+    ("sync_flip_pose2sim_balancing", (), 0),
+  ],
+)
+def test_all_lines_of_p3s_table_learn_from_the_same_labels(name, labels, count):
+  table = study.get_config(name)
+  assert tuple(table.paper_labels) == (count,)
+  for row in study.PAPER_ONE_SUBJECT:
+    found = [o for o in table.rows[row].overrides if "label" in o or "subjects" in o]
+    assert tuple(found) == labels, row
+
+
 def test_the_papers_table_says_what_its_text_does():
   # P2 §4.4.1: with all labels AE-STN-Dec is about 20 %, CSS-STN-Dec-Split 4 % above the whole
   # method; DSL-STN-Dec is 36 % below DSL-STN, the whole method 25 % below DSL-STN-Dec
